@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * device.h: memory, queues, events, copies: the only thing a layer knows of a device.
+ *
+ * A queue is in order. On the host a queue runs its work at once, inside the call; on CUDA it is a stream. What is pending on
+ * the host is only communication: MPI does not progress by itself, so long ops call nf_queue_progress() between tiles. Tile
+ * borders depend on shapes alone, never on what is pending: the bits are the same.
+ *
+ * A dry device (NF_DRY_*) has no memory and launches nothing: queues count, arenas count. The same layers run on it to size
+ * everything before anything is taken.
+ */
+#ifndef NEMAFIT_DEVICE_H
+#define NEMAFIT_DEVICE_H
+
+#include "nemafit/arena.h"
+#include "nemafit/base.h"
+
+typedef struct nf_device nf_device;
+typedef struct nf_queue nf_queue;
+enum nf_device_kind { NF_HOST, NF_CUDA };
+
+/* An event is a value: a slot of the device's ring and the generation it had. {0,0} has happened already. Nobody frees one. */
+typedef struct nf_event {
+    uint32_t slot, gen;
+} nf_event;
+#define NF_DONE ((nf_event){0, 0})
+
+/* ---- devices ------------------------------------------------------------------------------------------------------- */
+
+/* nf_device_host: `threads` of OpenMP and BLAS for its ops (>= 1). nf_device_dry: counts for a device of that kind.
+ * Errors  local NF_ENOMEM, NF_EDEVICE */
+nf_status nf_device_host(int threads, nf_device **device);
+nf_status nf_device_dry(enum nf_device_kind kind, nf_device **device);
+void nf_device_free(nf_device *device);
+enum nf_device_kind nf_device_kind(const nf_device *device);
+bool nf_device_is_dry(const nf_device *device);
+int nf_device_threads(const nf_device *device);
+const char *nf_device_name(const nf_device *device); /* for people: processor or GPU */
+
+/* Device memory for arenas; pinned host memory for staging. Zeroed. A dry device hands out NULL. */
+nf_status nf_device_alloc(nf_device *device, size_t bytes, const char *what, void **block);
+void nf_device_release(nf_device *device, void *block, size_t bytes);
+nf_status nf_device_alloc_pinned(nf_device *device, size_t bytes, const char *what, void **block);
+
+/* The ops of the device (a backend table of src/ops/), kept here opaquely so that an op finds them through its queue. */
+void nf_device_set_ops(nf_device *device, const void *backend);
+const void *nf_device_ops(const nf_device *device);
+
+/* Called by nf_queue_progress(): mesh installs MPI_Test here. NULL: none. */
+void nf_device_set_progress(nf_device *device, void (*progress)(void *ctx), void *ctx);
+
+/* ---- queues -------------------------------------------------------------------------------------------------------- */
+
+/* A queue and its work arena (borrowed; one queue, one arena: two queues never share scratch). */
+nf_status nf_queue_new(nf_device *device, const char *name, int priority, nf_arena *work, nf_queue **queue);
+void nf_queue_free(nf_queue *queue);
+nf_arena *nf_queue_work(nf_queue *queue);
+nf_device *nf_queue_device(nf_queue *queue);
+bool nf_queue_is_dry(const nf_queue *queue);
+void nf_queue_progress(nf_queue *queue);
+nf_status nf_queue_drain(nf_queue *queue); /* the host waits for all work of the queue; counted as a host wait */
+
+/* What a dry queue saw: added up by ops (one call a launch) and collectives. Kept on any queue; cheap. */
+struct nf_work_count {
+    double flops;        /* multiply-adds count two */
+    double bytes_moved;  /* read and written by kernels */
+    double bytes_sent;   /* by collectives, this rank */
+    int64_t launches, host_waits;
+};
+void nf_queue_count(nf_queue *queue, double flops, double bytes_moved);
+void nf_queue_count_sent(nf_queue *queue, double bytes);
+struct nf_work_count nf_queue_counted(const nf_queue *queue);
+
+/* ---- events -------------------------------------------------------------------------------------------------------- */
+
+nf_status nf_queue_record(nf_queue *queue, nf_event *event); /* after the work given to the queue so far */
+/* Later work of the queue waits; on CUDA the host does not, on the host it polls here. */
+nf_status nf_queue_wait(nf_queue *queue, nf_event event);
+nf_status nf_event_host_wait(nf_device *device, nf_event event); /* counted: a test asserts how many a step makes */
+bool nf_event_done(nf_device *device, nf_event event);
+int64_t nf_device_host_waits(const nf_device *device);
+
+/* Something pending that the host completes (MPI requests and chains of them). test() may be called any time from the main
+ * thread, advances the work and returns true once it is over, then never again; wait() blocks, progressing everything.
+ * A failure is reported through `status` at the wait. The ring holds 1024 events; taking more waits for the oldest. */
+struct nf_pending_ops {
+    bool (*test)(void *obj, nf_status *status);
+};
+nf_status nf_event_pending(nf_device *device, const struct nf_pending_ops *ops, void *obj, nf_event *event);
+
+/* ---- copies -------------------------------------------------------------------------------------------------------- */
+
+/* Either side may be device memory or pinned host memory. Widths and pitches in bytes. */
+nf_status nf_copy(nf_queue *queue, void *dst, const void *src, size_t bytes);
+nf_status nf_copy_2d(nf_queue *queue, void *dst, size_t dst_pitch, const void *src, size_t src_pitch, size_t width,
+                     size_t rows);
+nf_status nf_fill_zero(nf_queue *queue, void *dst, size_t bytes);
+
+/* ---- graphs -------------------------------------------------------------------------------------------------------- */
+
+/* What is enqueued between begin and end is captured under the key and replayed the next time (*replayed: skip the calls).
+ * The host has none: *replayed is false and everything runs as it comes. */
+nf_status nf_graph_begin(nf_queue *queue, uint64_t key, bool *replayed);
+nf_status nf_graph_end(nf_queue *queue, uint64_t key);
+
+#endif

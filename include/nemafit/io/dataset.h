@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * io/dataset.h: rows of tokens, their order, and the targets, formed here once and nowhere else.
+ *
+ *   text  id = byte, 256 ends each file; the stream of all files is cut into rows; the last row is padded, unscored
+ *   mock  random tokens
+ *   hdf5  /input_ids, /labels, /segment_ids
+ *
+ * Target y_t = labels[t+1], y_{S-1} = -100, and -100 across segments. Epoch e is a permutation of the rows keyed by (seed, e);
+ * batches cross epoch ends.
+ */
+#ifndef NEMAFIT_IO_DATASET_H
+#define NEMAFIT_IO_DATASET_H
+
+#include "nemafit/mesh.h"
+#include "nemafit/params.h"
+#include "nemafit/tensor.h"
+
+typedef struct nf_dataset nf_dataset;
+
+struct nf_dataset_arg {
+    const nf_strings *files;
+    int format; /* nf_data_format */
+    int64_t seq_len;
+    int64_t vocab; /* of the model: ids must be below it; text needs 257 */
+    bool shuffle;
+    uint64_t seed;
+    int64_t mock_rows; /* mock: rows an epoch */
+};
+/* Collective  world      Errors  agreed: NF_EMISSING, NF_EDATA (too short, ids beyond the vocabulary) */
+nf_status nf_dataset_open(const nf_mesh *mesh, const struct nf_dataset_arg *arg, nf_dataset **data);
+void nf_dataset_free(nf_dataset *data);
+int64_t nf_dataset_rows(const nf_dataset *data); /* N, of one epoch */
+int64_t nf_dataset_seq_len(const nf_dataset *data);
+bool nf_dataset_segmented(const nf_dataset *data); /* some row has padding or several segments */
+
+/* Row of the data that stands at place `at` of the endless order (epoch at / N). */
+int64_t nf_dataset_order(const nf_dataset *data, int64_t at);
+
+/* Host buffers for rows [n, S]; mtp arrays [depth][n, S]. segment may be NULL if not segmented. */
+struct nf_rows_out {
+    int32_t *ids, *target, *segment, *position;
+    int32_t *const *mtp_ids;
+    int32_t *const *mtp_target;
+    int mtp_depth;
+};
+/* Fill n rows given by number in the data. *scored: targets != -100 of the main loss. Not collective. Errors: local NF_EIO */
+nf_status nf_dataset_fetch(const nf_dataset *data, const int64_t *rows, int64_t n, const struct nf_rows_out *out,
+                           int64_t *scored);
+/* Targets and positions of rows made elsewhere (goldens): ids, labels [n, S] in transformers' convention, segment may be NULL. */
+void nf_rows_form(int64_t n, int64_t S, const int32_t *labels, const struct nf_rows_out *out, int64_t *scored);
+
+/* Ids for people: text of n ids in `out`, unprintable bytes escaped. Format without pieces: "<id>". */
+void nf_dataset_decode(const nf_dataset *data, const int32_t *ids, int64_t n, char *out, size_t size);
+/* Ids of a text for a prompt (text format: bytes). Returns the number written, -1: this format cannot. */
+int64_t nf_dataset_encode(const nf_dataset *data, const char *text, int32_t *ids, int64_t max);
+
+#endif

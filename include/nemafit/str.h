@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * str.h: strings that grow, paths, patterns, and text made safe to print.
+ */
+#ifndef NEMAFIT_STR_H
+#define NEMAFIT_STR_H
+
+#include "nemafit/base.h"
+
+/* A growing string; `text` is never NULL after the first append and always ends in NUL. Zero-initialise; nf_str_free(). */
+typedef struct nf_str {
+    char *text;
+    size_t len, cap;
+    bool failed; /* out of memory at some append: the text is cut there */
+} nf_str;
+
+void nf_str_add(nf_str *s, const char *text);
+void nf_str_addn(nf_str *s, const char *text, size_t n);
+void nf_str_addf(nf_str *s, const char *fmt, ...) NF_PRINTF(2, 3);
+void nf_str_free(nf_str *s);
+
+/* Bytes of foreign origin for a message: control bytes and invalid UTF-8 as \xNN, cut at 256. `out` holds >= 280 bytes. */
+const char *nf_str_shown(char out[280], const char *text, size_t n);
+
+/* "1.50 GiB", "312 KiB"; "12.3 k", "4.10 G". `out` holds >= 32 bytes; returned. */
+const char *nf_str_bytes(char out[32], double bytes);
+const char *nf_str_count(char out[32], double n);
+
+/* Shell-like pattern over a whole name: '*' any run (dots and slashes too), '?' one byte, '[abc]' a set. */
+bool nf_str_match(const char *pattern, const char *name);
+
+/* Smallest number of inserted, deleted, changed or swapped letters, case-blind; gives up above `limit` (returns limit + 1). */
+int nf_str_distance(const char *a, const char *b, int limit);
+
+/* Paths. Results of join are malloc'd (NULL: no memory). */
+char *nf_path_join(const char *dir, const char *name);
+char *nf_path_dir(const char *path); /* "." if it has none */
+const char *nf_path_base(const char *path);
+
+/*
+ * Files. All refuse what is not a regular file (FIFO, device, directory) and say path and reason.
+ * nf_file_read: whole file, NUL added after it; malloc'd, free() by the caller. limit: larger files are refused.
+ * nf_file_write: temporary beside it, write, fsync, rename, fsync of the directory.
+ * nf_dir_make: with parents, like mkdir -p, mode 0750.
+ * Collective  no      Errors  local: NF_EMISSING, NF_EPERM, NF_EIO, NF_EDATA (not regular, too large), NF_ENOMEM
+ */
+nf_status nf_file_read(const char *path, size_t limit, char **bytes, size_t *n);
+nf_status nf_file_write(const char *path, const void *bytes, size_t n);
+nf_status nf_dir_make(const char *path);
+nf_status nf_dir_sync(const char *path);
+
+/* Status that fits an errno of a file operation, with diagnosis "<path>: <what>: <strerror>". */
+NF_COLD nf_status nf_fail_errno(int err, const char *path, const char *what);
+
+#endif

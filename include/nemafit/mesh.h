@@ -14,6 +14,7 @@
 #ifndef NEMAFIT_MESH_H
 #define NEMAFIT_MESH_H
 
+#include "nemafit/choices.h"
 #include "nemafit/device.h"
 
 typedef struct nf_mesh nf_mesh;
@@ -88,8 +89,6 @@ nf_status nf_all_gather(nf_queue *queue, const nf_group *group, void *out, const
  * The backward is the same walk with the same plan: gradients of the layer's output go out, gradients of its input come back,
  * and the side band carries the gradients of the routing weights home.
  */
-enum nf_dispatch { NF_ALLGATHER, NF_ALLTOALL, NF_FUSED };
-
 struct nf_xshape {
     int64_t tokens; /* T: equal on all ranks of ep */
     int64_t width;  /* elements of a row */

@@ -19,6 +19,7 @@
 #ifndef NEMAFIT_OPS_H
 #define NEMAFIT_OPS_H
 
+#include "nemafit/choices.h"
 #include "nemafit/rng.h"
 #include "nemafit/tensor.h"
 
@@ -93,7 +94,6 @@ nf_status nf_linear_wgrad(nf_queue *q, nf_grad dw, nf_grad db, nf_in dy, nf_in x
 
 /* ---- experts: grouped linear ------------------------------------------------------------------------------------------ */
 
-enum nf_experts { NF_EXPERTS_EAGER, NF_EXPERTS_BATCHED, NF_EXPERTS_GROUPED };
 /* Rows [begin[g], end[g]) belong to expert[g]: device arrays. Groups of one expert may lie apart (chunks); rows outside all
  * groups are neither read nor written. */
 struct nf_groups {
@@ -123,7 +123,6 @@ nf_status nf_grouped_wgrad(nf_queue *q, nf_grad dw, nf_grad dbias, nf_in dy, nf_
 
 /* ---- attention -------------------------------------------------------------------------------------------------------- */
 
-enum nf_attention_backend { NF_ATTN_REFERENCE, NF_ATTN_FLASH, NF_ATTN_CUDNN };
 struct nf_attention_arg {
     int heads, kv_heads, d_qk, d_v; /* query head h reads kv head h / (heads / kv_heads) */
     float scale;
@@ -170,7 +169,6 @@ nf_status nf_ssd_bwd(nf_queue *q, nf_out dx, nf_out db, nf_out dc, nf_out ddt, n
 /* ---- routing ------------------------------------------------------------------------------------------------------------ */
 
 enum nf_score { NF_SCORE_SIGMOID, NF_SCORE_SOFTMAX, NF_SCORE_SOFTMAX_TOPK };
-enum nf_gate { NF_GATE_ROUTER, NF_GATE_RANDOM, NF_GATE_CONTIGUOUS };
 struct nf_route_arg {
     enum nf_score score;
     int k, groups, groups_kept; /* groups 1: no limit */
@@ -237,7 +235,6 @@ nf_status nf_head_logits(nf_queue *q, nf_out logits, nf_in h, nf_in w);
 
 /* ---- optimizer and flat runs ----------------------------------------------------------------------------------------------- */
 
-enum nf_state_scheme { NF_STATE_FP32, NF_STATE_SPLIT, NF_STATE_BF16 };
 struct nf_adamw_piece {
     int64_t flat, count;
     bool decay;

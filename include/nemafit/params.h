@@ -7,26 +7,10 @@
 #define NEMAFIT_PARAMS_H
 
 #include "nemafit/base.h"
+#include "nemafit/choices.h"
+#include "nemafit/str.h"
 
 #define NF_PATH_MAX 4096
-
-/* A list of strings, as namelist arrays give it. */
-typedef struct nf_strings {
-    char **item;
-    int count;
-} nf_strings;
-
-enum nf_auto { NF_AUTO = -1 };
-enum nf_init { NF_INIT_CHECKPOINT, NF_INIT_RANDOM };
-enum nf_recompute { NF_RECOMPUTE_NONE, NF_RECOMPUTE_SELECTIVE, NF_RECOMPUTE_BLOCK };
-enum nf_data_format { NF_FORMAT_HDF5, NF_FORMAT_TEXT, NF_FORMAT_MOCK };
-enum nf_shard { NF_SHARD_NONE, NF_SHARD_STATE, NF_SHARD_FULL };
-enum nf_schedule { NF_CONSTANT, NF_LINEAR, NF_COSINE, NF_WSD };
-enum nf_aux_mode { NF_AUX_HF, NF_AUX_AUTOMODEL };
-enum nf_backend_device { NF_DEVICE_AUTO, NF_DEVICE_CPU, NF_DEVICE_CUDA };
-enum nf_on_error { NF_ON_ERROR_STOP, NF_ON_ERROR_RETRY, NF_ON_ERROR_PAUSE };
-enum nf_resume { NF_RESUME_AUTO, NF_RESUME_NEVER, NF_RESUME_DIR };
-enum nf_export_dtype { NF_EXPORT_SOURCE, NF_EXPORT_BF16, NF_EXPORT_FP32, NF_EXPORT_FP16 };
 
 /* Enumerated keys hold the enum's value in an int, NF_AUTO where 'auto' is allowed; strings are malloc'd, NULL if not set. */
 struct nf_params {
@@ -49,7 +33,7 @@ struct nf_params {
     struct {
         int64_t ep;
         int shard;    /* nf_shard */
-        int dispatch; /* enum nf_dispatch of mesh.h */
+        int dispatch; /* enum nf_dispatch */
         int64_t chunks;
         double recv_factor;
     } parallel;
@@ -59,7 +43,7 @@ struct nf_params {
         int64_t local_batch, global_batch; /* rows; global 0: ranks x local */
         int64_t eval_every, eval_batches;
         int64_t seed;
-        int gate; /* enum nf_gate of ops.h */
+        int gate; /* enum nf_gate */
         double aux_loss;
         int aux_mode;
         double router_bias_rate;
@@ -77,13 +61,13 @@ struct nf_params {
         double decay_share; /* wsd: last part of the run in which lr falls */
         double beta1, beta2, eps, weight_decay;
         nf_strings no_decay;
-        int state;      /* enum nf_state_scheme of ops.h */
+        int state;      /* enum nf_state_scheme */
         int grad_dtype; /* nf_dtype or NF_AUTO */
     } optim;
     struct {
         int device;    /* nf_backend_device */
-        int experts;   /* enum nf_experts of ops.h */
-        int attention; /* enum nf_attention_backend of ops.h, or NF_AUTO */
+        int experts;   /* enum nf_experts */
+        int attention; /* enum nf_attention_backend, or NF_AUTO */
         bool deterministic;
         int64_t threads;
     } backend;

@@ -19,6 +19,12 @@ void nf_str_addn(nf_str *s, const char *text, size_t n);
 void nf_str_addf(nf_str *s, const char *fmt, ...) NF_PRINTF(2, 3);
 void nf_str_free(nf_str *s);
 
+/* A list of strings, as namelist arrays give it. */
+typedef struct nf_strings {
+    char **item;
+    int count;
+} nf_strings;
+
 /* Bytes of foreign origin for a message: control bytes and invalid UTF-8 as \xNN, cut at 256. `out` holds >= 280 bytes. */
 const char *nf_str_shown(char out[280], const char *text, size_t n);
 

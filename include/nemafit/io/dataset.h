@@ -12,8 +12,9 @@
 #ifndef NEMAFIT_IO_DATASET_H
 #define NEMAFIT_IO_DATASET_H
 
+#include "nemafit/choices.h"
 #include "nemafit/mesh.h"
-#include "nemafit/params.h"
+#include "nemafit/str.h"
 #include "nemafit/tensor.h"
 
 typedef struct nf_dataset nf_dataset;

@@ -90,7 +90,7 @@ nf_status nf_all_gather(nf_queue *queue, const nf_group *group, void *out, const
  * and the side band carries the gradients of the routing weights home.
  */
 struct nf_xshape {
-    int64_t tokens; /* T: equal on all ranks of ep */
+    int64_t tokens; /* T: the most that any rank of ep has; equal on all of them */
     int64_t width;  /* elements of a row */
     int k;
     int experts; /* E; a multiple of the group's size */
@@ -117,9 +117,10 @@ void nf_exchange_free(nf_exchange *x);
 typedef struct nf_xplan nf_xplan;
 nf_status nf_xplan_new(nf_queue *queue, nf_exchange *x, nf_arena *arena, enum nf_end end, const struct nf_xshape *shape,
                        nf_xplan **plan);
-/* ids [T, k], device memory, kept by reference until the plan is done; -1: this slot is not routed. Counts, starts the exchange
- * of counts. Collective over ep. */
-nf_status nf_xplan_counts(nf_queue *queue, nf_xplan *plan, const int32_t *ids, nf_event *event);
+/* ids [tokens, k], device memory, kept by reference until the plan is done; -1: this slot is not routed. tokens <= shape.tokens may
+ * differ from rank to rank and be 0 (chunk c holds tokens [c chunk_tokens, (c+1) chunk_tokens) as far as they exist); no rows are
+ * sent for what does not exist, under 'allgather' neither. Counts, starts the exchange of counts. Collective over ep. */
+nf_status nf_xplan_counts(nf_queue *queue, nf_xplan *plan, const int32_t *ids, int64_t tokens, nf_event *event);
 
 struct nf_slice {
     int chunk, pass;
@@ -134,7 +135,7 @@ struct nf_slice nf_xplan_slice(const nf_xplan *plan, int slice);
 const int32_t *nf_xplan_overflow(const nf_xplan *plan);
 int64_t nf_xplan_overflow_slices(const nf_xplan *plan); /* slices beyond the chunks, for the log */
 
-/* Send rows [T, width] (stride ld elements) and side [T, k] (NULL: zeros) of one slice. rows must stay until the event.
+/* Send rows [tokens, width] (stride ld elements) and side [tokens, k] (NULL: zeros) of one slice. rows must stay until the event.
  * At most two slices may be under way in each direction. */
 nf_status nf_exchange_out(nf_queue *queue, nf_xplan *plan, int slice, const void *rows, int64_t ld, const float *side,
                           nf_event *event);

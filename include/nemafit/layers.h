@@ -117,8 +117,7 @@ struct nf_moe_keep {
     float *weights;   /* [T, k] */
     nf_xplan *plan;
     int slices;
-    struct nf_order *order; /* [chunks], of the kept slices: host structs, device arrays */
-    struct nf_groups groups; /* all kept slices together */
+    struct nf_order order; /* of the kept slice of chunk 0; the arrays of the other chunks follow at fixed strides */
     /* unless recomputed */
     nf_tensor rows, pre;  /* [chunks expert_cap, X or F] in expert order */
     nf_tensor shared_pre; /* [T, shared width] */

@@ -99,6 +99,7 @@ nf_status nf_linear_wgrad(nf_queue *q, nf_grad dw, nf_grad db, nf_in dy, nf_in x
 struct nf_groups {
     int count;
     const int32_t *begin, *end, *expert;
+    int64_t base; /* the groups' number of the first row of the row tensors given: row r lies at r - base (one chunk's slice) */
 };
 struct nf_grouped_arg {
     struct nf_act_arg act;
@@ -198,11 +199,11 @@ nf_status nf_route_bwd(nf_queue *q, nf_out dlogits, const float *dweights, const
 /* Where each (received row, slot) lies among the expert rows of one slice. Device arrays, allocated by the layer. */
 struct nf_order {
     int64_t row_cap, expert_cap;
-    int64_t base; /* row of the expert tensors at which this slice begins */
+    int64_t base; /* number of the slice's first expert row: added to begin and end alone */
     int k, experts; /* local */
     int32_t *source;      /* [expert_cap] received row of an expert row; undefined in padding */
     int32_t *slot;        /* [expert_cap] which of its k */
-    int32_t *place;       /* [row_cap, k] expert rows (base included) of a received row, ascending, then -1 */
+    int32_t *place;       /* [row_cap, k] expert rows of a received row, ascending, then -1 */
     float *weight;        /* [expert_cap] its routing weight */
     int32_t *begin, *end, *expert; /* [experts] groups, base included */
 };
@@ -210,7 +211,7 @@ struct nf_order {
  * one expert keep the order of arrival. */
 nf_status nf_order_build(nf_queue *q, const struct nf_order *order, const int32_t *ids, const float *side,
                          const int32_t *count, int pad);
-/* rows [., X] (absolute rows, base included) = received [row_cap, X] by source */
+/* rows [expert_cap, X] of this slice = received [row_cap, X] by source */
 nf_status nf_expand(nf_queue *q, nf_out rows, nf_in received, const struct nf_order *order);
 /* partial [row_cap, X] = sum of a received row's expert rows in expert order; side [row_cap, k] = row_side [expert_cap] at its
  * slot, else 0 (both NULL: none). Only the first *count rows. */

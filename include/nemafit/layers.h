@@ -146,7 +146,7 @@ struct nf_mixer {
     nf_status (*backward)(nf_run *run, const nf_tensor *dx, const nf_tensor *dbranch, const nf_tensor *x, const void *conf,
                           void *w, union nf_keep *keep);
 };
-extern const struct nf_mixer nf_mixers[NF_MIXER_KINDS];
+const struct nf_mixer *nf_mixer_of(enum nf_mixer_kind kind);
 
 /* Shape of an MoE layer's exchange for a run of tokens_max tokens: to reserve windows before the first step. */
 struct nf_xshape nf_moe_xshape(const struct nf_moe_conf *conf, int64_t tokens_max, int row_pad);

@@ -1,2 +1,6 @@
-# SPDX-License-Identifier: Apache-2.0
-libnf_a_SOURCES +=
+libnf_a_SOURCES += \
+	%D%/copy.c \
+	%D%/event.c \
+	%D%/host.c \
+	%D%/private.h \
+	%D%/queue.c

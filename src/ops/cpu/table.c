@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* table.c: the CPU backend. */
+#include "blas.h"
+#include "cpu.h"
+
+const struct nf_backend nf_backend_cpu = {
+    .name = "cpu",
+    .describe = nf_cpu_describe,
+    .embed = nf_cpu_embed,
+    .embed_bwd = nf_cpu_embed_bwd,
+    .add_norm = nf_cpu_add_norm,
+    .add_norm_bwd = nf_cpu_add_norm_bwd,
+    .gated_norm = nf_cpu_gated_norm,
+    .gated_norm_bwd = nf_cpu_gated_norm_bwd,
+    .linear = nf_cpu_linear,
+    .linear_dgrad = nf_cpu_linear_dgrad,
+    .linear_wgrad = nf_cpu_linear_wgrad,
+    .grouped_linear = nf_cpu_grouped_linear,
+    .grouped_dgrad = nf_cpu_grouped_dgrad,
+    .grouped_wgrad = nf_cpu_grouped_wgrad,
+    .attention = nf_cpu_attention,
+    .attention_bwd = nf_cpu_attention_bwd,
+    .conv_silu = nf_cpu_conv_silu,
+    .conv_silu_bwd = nf_cpu_conv_silu_bwd,
+    .ssd_kept = nf_cpu_ssd_kept,
+    .ssd = nf_cpu_ssd,
+    .ssd_bwd = nf_cpu_ssd_bwd,
+    .route = nf_cpu_route,
+    .route_bwd = nf_cpu_route_bwd,
+    .order_build = nf_cpu_order_build,
+    .expand = nf_cpu_expand,
+    .collapse = nf_cpu_collapse,
+    .combine = nf_cpu_combine,
+    .head_loss = nf_cpu_head_loss,
+    .head_logits = nf_cpu_head_logits,
+    .adamw = nf_cpu_adamw,
+    .sumsq = nf_cpu_sumsq,
+    .decide = nf_cpu_decide,
+    .cast = nf_cpu_cast,
+    .add = nf_cpu_add,
+    .fill = nf_cpu_fill,
+};

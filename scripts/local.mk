@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-EXTRA_DIST += .clang-format
+EXTRA_DIST += .clang-format %D%/bootstrap %D%/check-layers %D%/layers

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Tests. A program is run as it is, on one rank; NAME.mpi on each number of ranks in NP; NAME.sh by the shell. All print TAP.
+# The log is called NAME.log whatever the extension: no two tests of a folder may share a NAME.
 # They find the program as $NEMAFIT, the launcher as $MPIRUN_NP, the sources as $srcdir, and write only below the build folder.
 NP = 1 2 3 4
 
@@ -9,7 +10,7 @@ LDADD = libtap.a libnf.a $(NF_LIBS)
 
 TEST_EXTENSIONS = .mpi .sh
 TESTS = $(check_PROGRAMS)
-EXTRA_DIST += %D%/mpitap %D%/mpirun_np.in %D%/lsan.supp
+EXTRA_DIST += %D%/mpitap %D%/mpirun_np.in %D%/lsan.supp %D%/tap.sh
 
 nf_tap_driver = env AM_TAP_AWK='$(AWK)' $(SHELL) $(top_srcdir)/scripts/build-aux/tap-driver.sh
 LOG_DRIVER = $(nf_tap_driver)
@@ -28,8 +29,12 @@ AM_TESTS_ENVIRONMENT = \
 	OPENBLAS_NUM_THREADS=1; export OPENBLAS_NUM_THREADS; \
 	NF_CC='$(CC)'; export NF_CC; \
 	NF_CPPFLAGS='$(AM_CPPFLAGS) $(CPPFLAGS)'; export NF_CPPFLAGS; \
+	NF_OPENMP='$(OPENMP_CFLAGS)'; export NF_OPENMP; \
 	NF_NM='$(NM)'; export NF_NM; \
 	LSAN_OPTIONS='suppressions=$(abs_top_srcdir)/%D%/lsan.supp:print_suppressions=0'; export LSAN_OPTIONS;
+
+clean-local:
+	rm -rf %D%/tmp
 
 include %D%/unit/local.mk
 include %D%/input/local.mk

@@ -1,2 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-TESTS +=
+# The tree's own rules as tests.
+nf_tree_tests = %D%/layers.sh %D%/headers.sh %D%/files.sh %D%/format.sh %D%/symbols.sh %D%/manual.sh
+TESTS += $(nf_tree_tests)
+EXTRA_DIST += $(nf_tree_tests)

@@ -14,11 +14,12 @@
 
 /* One norm and one mixer. */
 typedef struct nf_block {
+    /* conf and w are malloc'd structs of the kind */
     enum nf_mixer_kind kind;
     int unit;  /* the published layer it is part of: the grain of gathering and of gradients */
     int layer; /* number of the published layer */
     nf_param norm;
-    void *conf, *w; /* structs of the kind */
+    void *conf, *w;
 } nf_block;
 
 /* Choices that are the run's and not the model's. */
@@ -53,8 +54,7 @@ typedef struct nf_model {
     /* Fill `count` elements from `first` of parameter p for init='random'. */
     void (*init)(const struct nf_model *model, int p, uint64_t seed, int64_t first, int64_t count, float *out);
     double (*flops)(const struct nf_model *model, int64_t seq_len); /* a token, forward and backward, as published rates count */
-    void *own; /* the family's */
-    nf_str names; /* text of all names */
+    void *own; /* the family's, one malloc'd block */
 } nf_model;
 
 /*
@@ -87,6 +87,7 @@ struct nf_residency_arg {
     nf_arena *state;   /* parameters, optimizer state, lasting gradients */
     nf_arena *step;    /* passing gradients */
     nf_queue *queue;   /* compute */
+    nf_queue *reduce;  /* gradient reductions */
     enum nf_shard shard;
     int micro_batches; /* a step */
     bool optimizer;    /* with moments; false: forward only */

@@ -1,2 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-man_MANS +=
+# nemafit(5) is made by the program from its table of parameters, between a written head and foot.
+dist_man_MANS += %D%/nemafit.1
+man_MANS += %D%/nemafit.5
+EXTRA_DIST += %D%/nemafit.5.head %D%/nemafit.5.foot
+CLEANFILES += %D%/nemafit.5
+
+%D%/nemafit.5: %D%/nemafit.5.head %D%/nemafit.5.foot src/nemafit$(EXEEXT)
+	$(AM_V_GEN)$(MKDIR_P) %D% && rm -f $@ && \
+	ASAN_OPTIONS=detect_leaks=0 src/nemafit$(EXEEXT) --manual-body >$@.body && \
+	cat $(srcdir)/%D%/nemafit.5.head $@.body $(srcdir)/%D%/nemafit.5.foot >$@.tmp && \
+	rm -f $@.body && mv $@.tmp $@

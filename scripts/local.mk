@@ -1,2 +1,3 @@
 # SPDX-License-Identifier: Apache-2.0
-EXTRA_DIST += .clang-format %D%/bootstrap %D%/check-layers %D%/layers
+EXTRA_DIST += .clang-format %D%/bootstrap %D%/check %D%/check-layers %D%/install-deps \
+	%D%/layers %D%/quickstart

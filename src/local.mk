@@ -15,9 +15,7 @@ include %D%/optim/local.mk
 include %D%/io/local.mk
 include %D%/train/local.mk
 
-if HAVE_MAIN
 bin_PROGRAMS += %D%/nemafit
-endif
 %C%_nemafit_SOURCES = %D%/main.c
 %C%_nemafit_LDADD = libnf.a $(NF_LIBS)
 

@@ -11,6 +11,7 @@ none() { # none TEXT FILE: the list in FILE is empty
 }
 sources \( -name '*.[ch]' -o -name '*.cu' -o -name '*.cuh' -o -name '*.sh' -o -name '*.m4' -o -name local.mk \) |
     grep -v -e '^scripts/m4/l[ti]' >"$tap_dir/code"
+grep -v '/local\.mk$' "$tap_dir/code" >"$tap_dir/licensed" # those are lists of files
 for script in scripts/* validation/mpitap validation/mpirun_np.in configure.ac Makefile.am; do
     if [ -f "$script" ]; then
         echo "$script"
@@ -21,7 +22,7 @@ tap_ok $? "sources found"
 
 while read -r file; do
     head -n 3 "$file" | grep -q 'SPDX-License-Identifier: Apache-2.0' || echo "$file"
-done <"$tap_dir/code" >"$tap_dir/list"
+done <"$tap_dir/licensed" >"$tap_dir/list"
 while read -r file; do
     head -n 3 "$file" | grep -q 'SPDX-License-Identifier: Apache-2.0' || echo "$file"
 done <"$tap_dir/scripts" >>"$tap_dir/list"
@@ -38,7 +39,7 @@ none "none is over 400 lines without a reason" "$tap_dir/list"
 tab=$(printf '\t')
 grep '\.[ch]$' "$tap_dir/code" | while read -r file; do
     grep -n -e "$tab" -e ' $' "$file" /dev/null
-    awk 'length($0) > 128 { print FILENAME ":" FNR ": over 128 columns" }' "$file"
+    LC_ALL=C.UTF-8 grep -nE '.{129,}' "$file" /dev/null | sed 's/^\([^:]*:[0-9]*\):.*/\1: over 128 columns/'
 done >"$tap_dir/list"
 none "C: no tabs, no trailing blanks, at most 128 columns" "$tap_dir/list"
 
@@ -54,11 +55,10 @@ none "shell scripts parse" "$tap_dir/list"
 if [ -e .git ] && git ls-files >"$tap_dir/tracked" 2>/dev/null && [ -s "$tap_dir/tracked" ]; then
     (cd "$builddir" && ${MAKE:-make} -s --no-print-directory print-distfiles) >"$tap_dir/dist"
     grep -v -e '^\.gitignore$' -e '^\.ci/' -e '/\.keep$' -e '\.gitattributes$' "$tap_dir/tracked" | while read -r file; do
-        while [ "$file" != . ]; do # a folder in the list stands for what is in it
-            grep -qxF "$file" "$tap_dir/dist" && continue 2
-            parent=$(dirname "$file")
-            [ "$parent" = . ] && break
-            file=$parent
+        path=$file
+        while [ "$path" != . ]; do # a folder in the list stands for what is in it
+            grep -qxF "$path" "$tap_dir/dist" && continue 2
+            path=$(dirname "$path")
         done
         echo "$file"
     done >"$tap_dir/list"

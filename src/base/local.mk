@@ -1,10 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
 # What every part stands on; knows nobody.
 libnf_a_SOURCES += \
 	%D%/arena.c \
 	%D%/die.c \
+	%D%/dir.c \
 	%D%/dtype.c \
+	%D%/file.c \
+	%D%/json.c \
+	%D%/json_scan.c \
+	%D%/json_scan.h \
 	%D%/log.c \
 	%D%/path.c \
 	%D%/pattern.c \
+	%D%/rng.c \
 	%D%/status.c \
 	%D%/str.c

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 libnf_a_SOURCES += \
 	%D%/copy.c \
 	%D%/event.c \

@@ -9,6 +9,7 @@
 #include "attention.h"
 
 #include <math.h>
+#include <omp.h>
 #include <string.h>
 
 struct attention_cut nf_cpu_attention_cut(const struct nf_attention_arg *arg, bool backward)
@@ -104,9 +105,9 @@ static struct tile tile_in(float *lane, const struct attention_cut *c, const str
     return t;
 }
 
-static size_t lane_floats(const struct attention_cut *c, const struct nf_attention_arg *a)
+static int64_t lane_floats(const struct attention_cut *c, const struct nf_attention_arg *a)
 {
-    return (size_t)(c->rows * (a->d_qk + c->bk + a->d_v + 2));
+    return (c->rows * (a->d_qk + c->bk + a->d_v + 2) + 15) & ~(int64_t)15;
 }
 
 static void one_key_tile(const struct attention_job *j, struct tile *t, int64_t row, int64_t kv, int64_t i0, int64_t ni,
@@ -118,7 +119,7 @@ static void one_key_tile(const struct attention_job *j, struct tile *t, int64_t 
     const float *value = (const float *)j->v.data + (row * a->seq.len + j0) * j->v.stride[0] + kv * a->d_v;
     const int64_t m = j->cut.stack * ni;
 
-    cpu_gemm(false, true, m, nj, a->d_qk, 1.0f, t->q, a->d_qk, key, j->k.stride[0], 0.0f, t->s, nj);
+    nf_cpu_gemm(false, true, m, nj, a->d_qk, 1.0f, t->q, a->d_qk, key, j->k.stride[0], 0.0f, t->s, nj);
     for (int64_t r = 0; r < m; r++) {
         int64_t lo, hi;
         visible(first, i0 + r % ni, j0, nj, &lo, &hi);
@@ -131,7 +132,7 @@ static void one_key_tile(const struct attention_job *j, struct tile *t, int64_t 
             for (int64_t c = 0; c < a->d_v; c++)
                 t->o[r * a->d_v + c] *= shrink;
     }
-    cpu_gemm(false, false, m, a->d_v, nj, 1.0f, t->s, nj, value, j->v.stride[0], 1.0f, t->o, a->d_v);
+    nf_cpu_gemm(false, false, m, a->d_v, nj, 1.0f, t->s, nj, value, j->v.stride[0], 1.0f, t->o, a->d_v);
 }
 
 static void query_tile(const struct attention_job *j, int64_t task, float *lane)
@@ -165,4 +166,53 @@ static void query_tile(const struct attention_job *j, int64_t task, float *lane)
                 o[x] = none ? 0.0f : t.o[r * a->d_v + x] * inverse;
             j->lse[(h0 + h) * T + t0 + i] = none ? 0.0f : t.max[r] + logf(t.sum[r]);
         }
+}
+
+static size_t lay(struct attention_job *j, nf_in query, nf_in key, nf_in value, nf_in o, const struct nf_attention_arg *arg,
+                  void *scratch)
+{
+    struct nf_bump b = {.base = scratch};
+
+    *j = (struct attention_job){.arg = arg, .cut = nf_cpu_attention_cut(arg, false)};
+    j->tiles = (arg->seq.len + j->cut.bq - 1) / j->cut.bq;
+    j->tasks = j->tiles * arg->seq.rows * arg->kv_heads * j->cut.parts;
+    j->lane = lane_floats(&j->cut, arg);
+    j->first = nf_bump_get(&b, arg->seq.rows * arg->seq.len, sizeof(int32_t));
+    j->q = nf_stage(&b, query);
+    j->k = nf_stage(&b, key);
+    j->v = nf_stage(&b, value);
+    j->o = nf_stage(&b, o);
+    j->lanes = nf_bump_floats(&b, nf_lanes(j->tasks) * j->lane);
+    return b.at;
+}
+
+size_t nf_cpu_attention_scratch(nf_in query, nf_in key, nf_in value, nf_in o, const struct nf_attention_arg *arg)
+{
+    struct attention_job j;
+    return lay(&j, query, key, value, o, arg, NULL);
+}
+
+nf_status nf_cpu_attention(nf_queue *q, nf_out o, float *lse, nf_in query, nf_in key, nf_in value,
+                           const struct nf_attention_arg *arg, void *scratch)
+{
+    struct attention_job j;
+
+    lay(&j, query, key, value, o, arg, scratch);
+    j.lse = lse;
+    nf_cpu_attention_first(j.first, arg);
+    nf_stage_load(q, &j.q, query);
+    nf_stage_load(q, &j.k, key);
+    nf_stage_load(q, &j.v, value);
+#pragma omp parallel num_threads(nf_lane_threads(q, j.tasks))
+    {
+        const int lane = omp_get_thread_num();
+#pragma omp for schedule(dynamic)
+        for (int64_t task = 0; task < j.tasks; task++) {
+            query_tile(&j, task, j.lanes + lane * j.lane);
+            if (lane == 0)
+                nf_queue_progress(q);
+        }
+    }
+    nf_stage_store(q, o, &j.o);
+    return NF_OK;
 }

@@ -7,7 +7,11 @@
 #ifndef NF_OPS_CPU_ATTENTION_H
 #define NF_OPS_CPU_ATTENTION_H
 
+#include "blas.h"
 #include "cpu.h"
+#include "lanes.h"
+#include "scratch.h"
+#include "vmath.h"
 
 struct attention_cut {
     int64_t ratio;  /* query heads a kv head */
@@ -19,17 +23,15 @@ struct attention_cut {
 
 struct attention_cut nf_cpu_attention_cut(const struct nf_attention_arg *arg, bool backward);
 
-/* What forward and backward share: shapes, operands in fp32, and the first key that each query sees. */
 struct attention_job {
     const struct nf_attention_arg *arg;
     struct attention_cut cut;
-    int64_t tiles;        /* of queries, in a row */
-    const int32_t *first; /* [T] within the row; a query of padding sees none: first = its own place + 1 */
+    int64_t tiles, tasks; /* tiles of queries in a row */
+    int32_t *first;       /* [T] the first key that a query sees, within its row; padding sees none: its own place + 1 */
     nf_tensor q, k, v, o; /* fp32 */
     float *lse;
     float *lanes;
-    size_t lane; /* floats */
-    nf_queue *queue;
+    int64_t lane; /* floats */
 };
 
 /* Query rows times scale, stacked: dst [heads n, d] from src columns [h0 d, (h0 + heads) d) of rows t0 .. t0 + n. */

@@ -79,7 +79,7 @@ NF_CLONES static float softmax_row(float *s, int64_t n, int64_t lo, int64_t hi, 
         s[j] = 0.0f;
 #pragma omp simd reduction(+ : l)
     for (int64_t j = lo; j < hi; j++) {
-        float p = nf_vexpf(s[j] - m);
+        float p = nf_vexp(s[j] - m);
         s[j] = p;
         l += p;
     }

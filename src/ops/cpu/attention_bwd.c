@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * attention_bwd.c: gradients from the saved log-sum-exp. A task owns some query heads of one kv head of one row (one "part"): it
- * walks over query tiles and, inside, over key tiles, and adds to dk and dv of the whole row in that order. Parts of one kv head
- * write apart and are summed afterwards, in order. So nothing is shared and the bits do not depend on threads.
+ * attention_bwd.c: gradients from the saved log-sum-exp. A task owns some query heads of one kv head of one row (one "part"):
+ * it walks over query tiles and, inside, over key tiles, and adds to dk and dv of the whole row in that order. Parts of one kv
+ * head write apart and are summed afterwards, in order. So nothing is shared and the bits do not depend on threads.
  *
  *   p = exp(scale q kT - lse);  delta = sum g o;  ds = p (g vT - delta)
  *   dq = scale ds k;  dk = dsT (scale q);  dv = pT g;  dsink = - sum exp(sink - lse) delta
@@ -50,7 +50,7 @@ NF_CLONES static void probabilities_row(float *restrict s, float *restrict d, in
         s[j] = d[j] = 0.0f;
 #pragma omp simd
     for (int64_t j = lo; j < hi; j++) {
-        float p = nf_vexpf(s[j] - lse);
+        float p = nf_vexp(s[j] - lse);
         s[j] = p;
         d[j] = p * (d[j] - delta);
     }

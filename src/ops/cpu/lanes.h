@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * lanes.h: tasks over threads, and what they work in. A task's result never depends on the thread that runs it. Scratch is sized
- * without knowing the threads, so at most NF_LANES tasks run at a time, each thread in its own lane. bf16 operands are widened
- * to fp32 at the start of an op and narrowed at its end ("staged").
+ * lanes.h: tasks over threads, and what they work in. A task's result never depends on the thread that runs it. Scratch is
+ * sized without knowing the threads, so at most NF_LANES tasks run at a time, each thread in its own lane. bf16 operands are
+ * widened to fp32 at the start of an op and narrowed at its end ("staged").
  */
 #ifndef NEMAFIT_OPS_CPU_LANES_H
 #define NEMAFIT_OPS_CPU_LANES_H

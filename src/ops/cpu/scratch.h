@@ -12,6 +12,7 @@ size_t nf_cpu_attention_scratch(nf_in query, nf_in key, nf_in value, nf_in o, co
 size_t nf_cpu_attention_bwd_scratch(nf_in query, nf_in key, nf_in value, nf_in o, const struct nf_attention_arg *arg);
 size_t nf_cpu_ssd_scratch(nf_in y, bool kept, nf_in x, nf_in b, nf_in c, const struct nf_ssd_arg *arg);
 size_t nf_cpu_ssd_bwd_scratch(nf_in x, nf_in b, const struct nf_ssd_arg *arg);
+size_t nf_cpu_route_scratch(int64_t experts, const struct nf_route_arg *arg);
 size_t nf_cpu_order_scratch(const struct nf_order *order);
 size_t nf_cpu_head_scratch(nf_in h, nf_in w, bool gradients, nf_grad dw);
 size_t nf_cpu_head_logits_scratch(nf_in h, nf_in w);

@@ -93,15 +93,15 @@ static void from_state(const struct forward *f, const struct ssd_chunk *k)
     const int64_t g0 = k->group * c->ratio;
 
     if (k->carried)
-        nf_cpu_gemm(false, true, k->carried, c->ratio * c->P, c->N, 1.0f, ssd_at(&j->c, k->t0, k->group * c->N),
-                    j->c.stride[0], ssd_state(j->states, j, k->row, k->chunk, g0), c->N, 0.0f,
-                    ssd_out(&f->y, k->t0, g0 * c->P), f->y.stride[0]);
+        nf_cpu_gemm(false, true, k->carried, c->ratio * c->P, c->N, 1.0f, ssd_at(&j->c, k->t0, k->group * c->N), j->c.stride[0],
+                    ssd_state(j->states, j, k->row, k->chunk, g0), c->N, 0.0f, ssd_out(&f->y, k->t0, g0 * c->P),
+                    f->y.stride[0]);
     for (int64_t i = 0; i < k->n; i++)
         for (int64_t h = g0; h < g0 + c->ratio; h++) {
             const float *x = ssd_at(&j->x, k->t0 + i, h * c->P), d = f->d[h];
             float *y = ssd_out(&f->y, k->t0 + i, h * c->P);
             if (i < k->carried) {
-                const float es = nf_vexpf(j->hi[h * c->T + k->t0 + i]);
+                const float es = nf_vexp(j->hi[h * c->T + k->t0 + i]);
                 for (int64_t p = 0; p < c->P; p++)
                     y[p] = es * y[p] + d * x[p];
             } else
@@ -128,8 +128,8 @@ static void chunk_output(const struct forward *f, int64_t task, float *lane)
         }
         for (int64_t i0 = 0; i0 < k.n; i0 += SSD_BLOCK) {
             const int64_t ni = k.n - i0 < SSD_BLOCK ? k.n - i0 : SSD_BLOCK;
-            nf_cpu_gemm(true, false, ni, c->P, i0 + ni, 1.0f, w + i0, k.n, ssd_at(&j->x, k.t0, h * c->P), j->x.stride[0],
-                        1.0f, ssd_out(&f->y, k.t0 + i0, h * c->P), f->y.stride[0]);
+            nf_cpu_gemm(true, false, ni, c->P, i0 + ni, 1.0f, w + i0, k.n, ssd_at(&j->x, k.t0, h * c->P), j->x.stride[0], 1.0f,
+                        ssd_out(&f->y, k.t0 + i0, h * c->P), f->y.stride[0]);
         }
     }
 }
@@ -162,8 +162,8 @@ size_t nf_cpu_ssd_scratch(nf_in y, bool kept, nf_in x, nf_in b, nf_in c, const s
     return lay(&f, y, kept ? &some : NULL, x, b, c, arg, NULL);
 }
 
-nf_status nf_cpu_ssd(nf_queue *q, nf_out y, void *kept, nf_in x, nf_in b, nf_in c, nf_in dt, nf_in dt_bias, nf_in a_log, nf_in d,
-                     const struct nf_ssd_arg *arg, void *scratch)
+nf_status nf_cpu_ssd(nf_queue *q, nf_out y, void *kept, nf_in x, nf_in b, nf_in c, nf_in dt, nf_in dt_bias, nf_in a_log,
+                     nf_in d, const struct nf_ssd_arg *arg, void *scratch)
 {
     struct forward f = {0};
     struct ssd_job *j = &f.j;

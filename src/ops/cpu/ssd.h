@@ -67,7 +67,7 @@ static inline float *ssd_out(const nf_tensor *t, int64_t row, int64_t col)
 static inline float ssd_decay(const float *hi, const float *lo, int64_t i, float hij, float loj)
 {
     float e = (hi[i] - hij) + (lo[i] - loj);
-    return nf_vexpf(e < 0.0f ? e : 0.0f);
+    return nf_vexp(e < 0.0f ? e : 0.0f);
 }
 
 #endif

@@ -25,8 +25,8 @@ static void chunk_gradient(const struct ssd_bwd *w, int64_t task, float *lane)
         const int64_t heads = c->ratio - first < c->stack ? c->ratio - first : c->stack, h0 = k.group * c->ratio + first;
         const int64_t width = heads * c->P;
         nf_cpu_ssd_pack_g(w, &k, h0, heads, lane);
-        nf_cpu_gemm(true, false, width, c->N, k.carried, 1.0f, lane, width, ssd_at(&j->c, k.t0, k.group * c->N),
-                    j->c.stride[0], 0.0f, ssd_state(w->r, j, k.row, k.chunk - 1, h0), c->N);
+        nf_cpu_gemm(true, false, width, c->N, k.carried, 1.0f, lane, width, ssd_at(&j->c, k.t0, k.group * c->N), j->c.stride[0],
+                    0.0f, ssd_state(w->r, j, k.row, k.chunk - 1, h0), c->N);
     }
 }
 
@@ -67,7 +67,7 @@ NF_CLONES static void through_softplus(float *v, int64_t n, float low, float hig
 {
 #pragma omp simd
     for (int64_t i = 0; i < n; i++) {
-        float dt = nf_vsoftplusf(v[i]), s = nf_vsigmoidf(v[i]);
+        float dt = nf_vsoftplus(v[i]), s = nf_vsigmoid(v[i]);
         v[i] = dt >= low && dt <= high ? s : 0.0f;
     }
 }
@@ -83,8 +83,7 @@ static void sum_head(const struct ssd_bwd *w, int64_t h, const struct sums *s)
 
     for (int64_t t = 0; t < T; t++) {
         const void *raw = nf_row(s->dt, t);
-        v[t] = s->bias[h] +
-               (s->dt->dtype == NF_F32 ? ((const float *)raw)[h] : nf_bf16_to_f32(((const uint16_t *)raw)[h]));
+        v[t] = s->bias[h] + (s->dt->dtype == NF_F32 ? ((const float *)raw)[h] : nf_bf16_to_f32(((const uint16_t *)raw)[h]));
     }
     through_softplus(v, T, j->arg->dt_lo, j->arg->dt_hi);
     for (int64_t t = 0; t < T; t++) {

@@ -9,7 +9,7 @@ struct ssd_bwd {
     struct ssd_job j;
     nf_tensor g, dx, db, dc; /* fp32; g is dy */
     const float *d;
-    float *r;              /* gradient of the state that leaves each chunk, as the states lie */
+    float *r;               /* gradient of the state that leaves each chunk, as the states lie */
     float *ddt, *da, *skip; /* [heads, T]: direct part of ddt; gradient of a; g . x */
 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ssd_bwd_chunk.c: the gradients of one chunk of one group, from the state H that enters it and the gradient R of the state that
- * leaves it. With L_ij = exp(s_i - s_j), es_i = exp(s_i), el_j = exp(s_e - s_j), all 0 between segments, per head:
+ * ssd_bwd_chunk.c: the gradients of one chunk of one group, from the state H that enters it and the gradient R of the state
+ * that leaves it. With L_ij = exp(s_i - s_j), es_i = exp(s_i), el_j = exp(s_e - s_j), all 0 between segments, per head:
  *
  *   acc_j = sum_{i >= j} L_ij CB_ij g_i + el_j R B_j;   dx_j = dt_j acc_j + D g_j;   ddt_j = acc_j . x_j
  *   W_ij  = L_ij dt_j g_i . x_j
@@ -57,7 +57,7 @@ void nf_cpu_ssd_pack_g(const struct ssd_bwd *w, const struct ssd_chunk *k, int64
 
     for (int64_t i = 0; i < k->carried; i++)
         for (int64_t h = 0; h < heads; h++) {
-            const float es = nf_vexpf(w->j.hi[(h0 + h) * c->T + k->t0 + i]), *g = ssd_at(&w->g, k->t0 + i, (h0 + h) * c->P);
+            const float es = nf_vexp(w->j.hi[(h0 + h) * c->T + k->t0 + i]), *g = ssd_at(&w->g, k->t0 + i, (h0 + h) * c->P);
             float *y = to + (i * heads + h) * c->P;
             for (int64_t p = 0; p < c->P; p++)
                 y[p] = es * g[p];
@@ -176,8 +176,8 @@ static void one_head(const struct ssd_bwd *w, const struct ssd_chunk *k, int64_t
             dx[p] = dt[at] * a[p] + d * g[p];
     }
     if (k->through && k->chunk < c->chunks - 1)
-        before = nf_vexpf(hi[n - 1]) * dot(ssd_state(w->r, j, k->row, k->chunk, h), ssd_state(j->states, j, k->row, k->chunk, h),
-                                           size);
+        before = nf_vexp(hi[n - 1]) *
+                 dot(ssd_state(w->r, j, k->row, k->chunk, h), ssd_state(j->states, j, k->row, k->chunk, h), size);
     for (int64_t at = 0; at < n; at++) {
         da[at] += before;
         before += e[at];
@@ -213,7 +213,7 @@ void nf_cpu_ssd_bwd_chunk(const struct ssd_bwd *w, int64_t task, float *lane)
         const int64_t nj = n - j0 < SSD_BLOCK ? n - j0 : SSD_BLOCK;
         nf_cpu_gemm(true, false, nj, c->N, j0 + nj, 1.0f, s.sum + j0, n, ssd_at(&j->b, k.t0, col), j->b.stride[0], 1.0f,
                     ssd_out(&w->dc, k.t0 + j0, col), w->dc.stride[0]);
-        nf_cpu_gemm(false, false, nj, c->N, n - j0, 1.0f, s.sum + j0 * n + j0, n, ssd_at(&j->c, k.t0 + j0, col),
-                    j->c.stride[0], 1.0f, ssd_out(&w->db, k.t0 + j0, col), w->db.stride[0]);
+        nf_cpu_gemm(false, false, nj, c->N, n - j0, 1.0f, s.sum + j0 * n + j0, n, ssd_at(&j->c, k.t0 + j0, col), j->c.stride[0],
+                    1.0f, ssd_out(&w->db, k.t0 + j0, col), w->db.stride[0]);
     }
 }

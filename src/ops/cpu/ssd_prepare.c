@@ -48,7 +48,7 @@ NF_CLONES static void steps(float *v, int64_t n, float low, float high)
 {
 #pragma omp simd
     for (int64_t i = 0; i < n; i++) {
-        float dt = nf_vsoftplusf(v[i]);
+        float dt = nf_vsoftplus(v[i]);
         dt = dt < low ? low : dt;
         v[i] = dt > high ? high : dt;
     }

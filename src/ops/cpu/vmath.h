@@ -7,7 +7,7 @@
  * NF_CLONES in front of a function compiles it for AVX-512, for AVX2 and for any processor, and the loader chooses (GCC 12 and
  * later; other compilers: give CFLAGS=-march=native). Put it on
  * the function that holds the loop, never on one with an OpenMP parallel region in it: what the compiler cuts out of such a
- * region is not cloned. Sums inside such loops are written with `#pragma omp simd reduction`.
+ * region is not cloned. Sums inside such loops are written with NF_SIMD_SUM.
  */
 #ifndef NEMAFIT_OPS_CPU_VMATH_H
 #define NEMAFIT_OPS_CPU_VMATH_H
@@ -31,6 +31,16 @@
 #define NF_HAVE_CLONES 0
 #else
 #define NF_HAVE_CLONES 1
+#endif
+
+/* For loops without dependences, and for sums: NF_SIMD_SUM(s) for (...) s += ...; the lanes' order is fixed for a processor. */
+#ifdef _OPENMP
+#define NF_VPRAGMA(text) _Pragma(#text)
+#define NF_SIMD NF_VPRAGMA(omp simd)
+#define NF_SIMD_SUM(...) NF_VPRAGMA(omp simd reduction(+ : __VA_ARGS__))
+#else
+#define NF_SIMD
+#define NF_SIMD_SUM(...)
 #endif
 
 static inline uint32_t nf_vbits(float x)

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* order.c: received rows to expert order and back. Sums run in expert order, then in rank order: never in order of arrival. */
+#include "cpu.h"
+#include "lanes.h"
+#include "scratch.h"
+
+#include <string.h>
+
+enum { SPAN = 256 /* elements summed at a time */ };
+
+size_t nf_cpu_order_scratch(const struct nf_order *order)
+{
+    return (size_t)order->experts * sizeof(int32_t);
+}
+
+/* Insert x into the k places of a row: ascending, -1 for none at the end. */
+static void insert(int32_t *place, int used, int32_t x)
+{
+    for (; used > 0 && place[used - 1] > x; used--)
+        place[used] = place[used - 1];
+    place[used] = x;
+}
+
+nf_status nf_cpu_order_build(nf_queue *q, const struct nf_order *o, const int32_t *ids, const float *side, const int32_t *count,
+                             int pad, void *scratch)
+{
+    const int64_t rows = *count;
+    int32_t *next = scratch; /* of each expert: first its rows, then where the next one goes */
+    int64_t at = 0;
+
+    if (rows < 0 || rows > o->row_cap)
+        return nf_fail(NF_EBUG, "order_build: %lld rows, the window holds %lld", (long long)rows, (long long)o->row_cap);
+    memset(next, 0, (size_t)o->experts * sizeof *next);
+    for (int64_t i = 0; i < rows * o->k; i++) {
+        if (ids[i] < -1 || ids[i] >= o->experts)
+            return nf_fail(NF_EBUG, "order_build: row %lld names expert %d of %d", (long long)(i / o->k), ids[i], o->experts);
+        if (ids[i] >= 0)
+            next[ids[i]]++;
+    }
+    for (int e = 0; e < o->experts; e++) {
+        const int64_t first = (at + pad - 1) / pad * pad;
+        at = first + next[e];
+        o->expert[e] = e;
+        o->begin[e] = (int32_t)(o->base + first);
+        o->end[e] = (int32_t)(o->base + at);
+        next[e] = (int32_t)first;
+    }
+    if (at > o->expert_cap)
+        return nf_fail(NF_EBUG, "order_build: %lld expert rows, there is room for %lld", (long long)at,
+                       (long long)o->expert_cap);
+    for (int64_t row = 0; row < rows; row++) {
+        int32_t *place = o->place + row * o->k;
+        int used = 0;
+        for (int s = 0; s < o->k; s++) {
+            const int32_t e = ids[row * o->k + s];
+            if (e < 0)
+                continue;
+            const int32_t to = next[e]++;
+            o->source[to] = (int32_t)row;
+            o->slot[to] = s;
+            o->weight[to] = side ? side[row * o->k + s] : 0.0f;
+            insert(place, used++, to);
+        }
+        for (; used < o->k; used++)
+            place[used] = -1;
+    }
+    nf_queue_progress(q);
+    return NF_OK;
+}
+
+nf_status nf_cpu_expand(nf_queue *q, nf_out rows, nf_in received, const struct nf_order *o)
+{
+    const size_t bytes = (size_t)received->dim[1] * nf_dtype_size(received->dtype);
+
+#pragma omp parallel for schedule(dynamic) num_threads(nf_device_threads(nf_queue_device(q)))
+    for (int e = 0; e < o->experts; e++)
+        for (int64_t r = o->begin[e] - o->base; r < o->end[e] - o->base; r++)
+            memcpy(nf_row_out(rows, r), nf_row(received, o->source[r]), bytes);
+    nf_queue_progress(q);
+    return NF_OK;
+}
+
+static void add_span(float *restrict sum, nf_in from, int64_t row, int64_t first, int64_t n)
+{
+    const char *p = (const char *)nf_row(from, row) + (size_t)first * nf_dtype_size(from->dtype);
+
+    if (from->dtype == NF_F32)
+        for (int64_t i = 0; i < n; i++)
+            sum[i] += ((const float *)(const void *)p)[i];
+    else
+        for (int64_t i = 0; i < n; i++)
+            sum[i] += nf_bf16_to_f32(((const uint16_t *)(const void *)p)[i]);
+}
+
+static void store_span(nf_out to, int64_t row, int64_t first, const float *sum, int64_t n)
+{
+    nf_narrow_row((char *)nf_row_out(to, row) + (size_t)first * nf_dtype_size(to->dtype), to->dtype, sum, n);
+}
+
+/* to[row] = sum over the rows of `from` that the list names, in its order, then add[row]; -1: none */
+static void sum_rows(nf_out to, int64_t row, nf_in from, const int32_t *list, int64_t n, nf_in add)
+{
+    for (int64_t first = 0; first < to->dim[1]; first += SPAN) {
+        const int64_t width = to->dim[1] - first < SPAN ? to->dim[1] - first : SPAN;
+        float sum[SPAN] = {0};
+        for (int64_t r = 0; r < n; r++)
+            if (list[r] >= 0)
+                add_span(sum, from, list[r], first, width);
+        if (add)
+            add_span(sum, add, row, first, width);
+        store_span(to, row, first, sum, width);
+    }
+}
+
+nf_status nf_cpu_collapse(nf_queue *q, nf_out partial, float *side, nf_in rows, const float *row_side, const struct nf_order *o,
+                          const int32_t *count)
+{
+    const int64_t n = *count;
+
+#pragma omp parallel for schedule(static) num_threads(nf_device_threads(nf_queue_device(q)))
+    for (int64_t i = 0; i < n; i++) {
+        const int32_t *place = o->place + i * o->k;
+        sum_rows(partial, i, rows, place, o->k, NULL);
+        if (!side)
+            continue;
+        memset(side + i * o->k, 0, (size_t)o->k * sizeof(float));
+        for (int s = 0; s < o->k && place[s] >= 0; s++)
+            side[i * o->k + o->slot[place[s]]] = row_side[place[s]];
+    }
+    nf_queue_progress(q);
+    return NF_OK;
+}
+
+nf_status nf_cpu_combine(nf_queue *q, nf_out y, float *weights, nf_in returned, const float *side, const int32_t *where,
+                         int64_t slots, int k, nf_in add)
+{
+#pragma omp parallel for schedule(static) num_threads(nf_device_threads(nf_queue_device(q)))
+    for (int64_t t = 0; t < y->dim[0]; t++) {
+        const int32_t *list = where + t * slots;
+        sum_rows(y, t, returned, list, slots, add);
+        if (!weights)
+            continue;
+        memset(weights + t * k, 0, (size_t)k * sizeof(float));
+        for (int64_t r = 0; r < slots; r++)
+            for (int s = 0; s < k && list[r] >= 0; s++)
+                weights[t * k + s] += side[(int64_t)list[r] * k + s];
+    }
+    nf_queue_progress(q);
+    return NF_OK;
+}

@@ -22,7 +22,7 @@ AS_IF([test "$with_cuda" != no],
    AS_IF([test -z "$NVCC"], [nf_cuda="no: nvcc is not in $nf_cuda_path"], [NF_CUDA_TRY])])
 AS_CASE([$with_cuda$have_cuda],
   [autono|nono|*yes], [],
-  [AC_MSG_ERROR([--with-cuda was given, but CUDA cannot be used. $nf_cuda.
+  [AC_MSG_ERROR([--with-cuda was given, but CUDA cannot be used: ${nf_cuda#no: }.
   Install:  NVIDIA's packages of the CUDA toolkit (12.0 or newer), cuDNN 9 and NCCL
   Or set:   --with-cuda=DIR where DIR/bin/nvcc and DIR/lib64 are, NVCC, CPPFLAGS, LDFLAGS
   The failed test is in config.log.])])

@@ -1,2 +1,1 @@
-# SPDX-License-Identifier: Apache-2.0
-libnf_a_SOURCES +=
+libnf_a_SOURCES += %D%/schedule.c %D%/update.c

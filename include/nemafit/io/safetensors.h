@@ -38,6 +38,8 @@ typedef struct nf_st nf_st;
  * Collective  world      Errors  agreed: NF_EMISSING, NF_EDATA, NF_EPERM, NF_EIO
  */
 nf_status nf_st_open(const nf_mesh *mesh, const char *dir, nf_st **st);
+/* The same for one file, whatever its name. */
+nf_status nf_st_open_file(const nf_mesh *mesh, const char *path, nf_st **st);
 void nf_st_free(nf_st *st);
 const char *nf_st_dir(const nf_st *st);
 int64_t nf_st_count(const nf_st *st);

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * main.c: arguments, MPI, exit status; nothing else.
+ *
+ * Under a launcher MPI_Init comes before anything can fail: ranks that leave before it hang the launcher of Open MPI 4.1 at 32 and
+ * more a host. Without a launcher a lone process runs without MPI. Rank 0 prints the diagnosis, all ranks finalize and return the
+ * same status.
+ */
+#include <mpi.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "config.h"
+#include "nemafit/input.h"
+#include "nemafit/log.h"
+#include "nemafit/ops.h"
+#include "nemafit/train.h"
+
+enum command { RUN, CHECK, GOLDEN, DESCRIBE, MANUAL, VERSION, HELP };
+
+struct arguments {
+    enum command command;
+    const char *target; /* input file, golden directory or parameter name */
+    char **overrides;
+    int n_overrides;
+    bool quiet, verbose;
+};
+
+static const char usage[] = "usage: mpirun -np RANKS nemafit [--quiet|--verbose] input.nml [group.key=value ...]\n"
+                            "       nemafit --check input.nml [group.key=value ...]   validate everything, train nothing\n"
+                            "       nemafit --golden DIR [group.key=value ...]        repeat a stored reference\n"
+                            "       nemafit --describe [group | group.key]            what can stand in an input file\n"
+                            "       nemafit --version | --help\n";
+
+static nf_status parse(int argc, char **argv, struct arguments *a)
+{
+    static const struct {
+        const char *word;
+        enum command command;
+        bool needs_target;
+    } words[] = {{"--check", CHECK, true},        {"--golden", GOLDEN, true},    {"--describe", DESCRIBE, false},
+                 {"--manual-body", MANUAL, false}, {"--version", VERSION, false}, {"--help", HELP, false},
+                 {"-h", HELP, false}};
+    bool needs_target = true;
+    int i = 1;
+
+    for (; i < argc && argv[i][0] == '-'; i++) {
+        size_t w = 0;
+        if (!strcmp(argv[i], "--quiet") || !strcmp(argv[i], "--verbose")) {
+            a->quiet |= argv[i][2] == 'q';
+            a->verbose |= argv[i][2] == 'v';
+            continue;
+        }
+        while (w < sizeof words / sizeof *words && strcmp(argv[i], words[w].word))
+            w++;
+        if (w == sizeof words / sizeof *words)
+            return nf_fail(NF_EUSAGE, "unknown option '%s'\n%s", argv[i], usage);
+        if (a->command != RUN)
+            return nf_fail(NF_EUSAGE, "'%s' after another command\n%s", argv[i], usage);
+        a->command = words[w].command;
+        needs_target = words[w].needs_target;
+    }
+    if (i < argc && !strchr(argv[i], '='))
+        a->target = argv[i++];
+    else if (needs_target)
+        return nf_fail(NF_EUSAGE, "no %s was given\n%s", a->command == GOLDEN ? "directory" : "input file", usage);
+    a->overrides = argv + i;
+    a->n_overrides = argc - i;
+    return NF_OK;
+}
+
+/* Rank 0 reads, all ranks parse the same bytes: errors are the same everywhere. */
+static nf_status read_input(const struct arguments *a, bool with_mpi, int rank, nf_input **input)
+{
+    char *text = NULL;
+    long long n[2] = {0, 0}; /* bytes, status */
+    nf_status s = NF_OK;
+    size_t bytes = 0;
+
+    if (rank == 0) {
+        s = nf_file_read(a->target, 1 << 20, &text, &bytes);
+        n[0] = (long long)bytes;
+        n[1] = s;
+    }
+    if (with_mpi)
+        MPI_Bcast(n, 2, MPI_LONG_LONG, 0, MPI_COMM_WORLD);
+    if (n[1])
+        return rank == 0 ? s : (nf_status)n[1];
+    if (rank != 0)
+        text = malloc((size_t)n[0] + 1);
+    if (!text)
+        nf_die(NF_ENOMEM, "no memory for the input file");
+    if (with_mpi)
+        MPI_Bcast(text, (int)n[0], MPI_CHAR, 0, MPI_COMM_WORLD);
+    text[n[0]] = 0;
+    s = nf_input_parse(a->target, text, (size_t)n[0], a->overrides, a->n_overrides, input);
+    free(text);
+    return s;
+}
+
+static nf_status print_text(const struct arguments *a)
+{
+    nf_str out = {0};
+    nf_status s = NF_OK;
+
+    if (a->command == HELP)
+        nf_str_add(&out, usage);
+    else if (a->command == VERSION)
+        nf_str_addf(&out, "%s\n", PACKAGE_STRING);
+    else if (a->command == MANUAL)
+        nf_input_manual(&out);
+    else if (!nf_input_describe(a->target, &out))
+        s = nf_fail(NF_EUSAGE, "%s", out.text ? out.text : "no such parameter");
+    if (!s)
+        fputs(out.text ? out.text : "", stdout);
+    nf_str_free(&out);
+    return s;
+}
+
+static nf_status perform(const struct arguments *a, bool with_mpi, int ranks, int rank)
+{
+    MPI_Comm world = MPI_COMM_WORLD;
+    const void *comm = with_mpi ? &world : NULL;
+    nf_input *input = NULL;
+    nf_status s;
+
+    if (a->command != RUN && a->command != CHECK && a->command != GOLDEN)
+        return rank == 0 ? print_text(a) : NF_OK;
+    s = a->command == GOLDEN ? nf_input_defaults(a->overrides, a->n_overrides, &input) : read_input(a, with_mpi, rank, &input);
+    if (!s)
+        s = a->command == RUN     ? nf_train_run(input, comm, ranks, rank)
+            : a->command == CHECK ? nf_train_check(input, comm, ranks, rank)
+                                  : nf_train_golden(a->target, input, comm, ranks, rank);
+    nf_input_free(input);
+    return s;
+}
+
+static bool under_launcher(void)
+{
+    static const char *const signs[] = {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK", "PMI_SIZE"};
+    for (size_t i = 0; i < sizeof signs / sizeof *signs; i++)
+        if (getenv(signs[i]))
+            return true;
+    return false;
+}
+
+static void abort_all(int exit_status)
+{
+    int up = 0;
+    MPI_Initialized(&up);
+    if (up)
+        MPI_Abort(MPI_COMM_WORLD, exit_status);
+}
+
+int main(int argc, char **argv)
+{
+    struct arguments a = {0};
+    bool with_mpi = under_launcher();
+    int ranks = 1, rank = 0, worst;
+    nf_status s;
+
+    nf_ops_mend_blas(argv);
+    if (with_mpi) {
+        MPI_Init(&argc, &argv);
+        MPI_Comm_size(MPI_COMM_WORLD, &ranks);
+        MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+        nf_die_hook(abort_all);
+    }
+    s = parse(argc, argv, &a);
+    nf_log_open(rank, ranks, a.quiet ? NF_LOG_QUIET : a.verbose ? NF_LOG_DEBUG : NF_LOG_NOTE, stdout);
+    if (!s)
+        s = perform(&a, with_mpi, ranks, rank);
+    fflush(stdout);
+    if (s && rank == 0)
+        fprintf(stderr, "nemafit: %s\n", *nf_diagnosis() ? nf_diagnosis() : nf_status_name(s));
+    worst = nf_status_exit(s);
+    if (with_mpi) { /* the commands agree already; text commands speak on rank 0 alone */
+        int mine = worst;
+        MPI_Allreduce(&mine, &worst, 1, MPI_INT, MPI_MAX, MPI_COMM_WORLD);
+        MPI_Finalize();
+    }
+    return worst;
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * batch.h: which rows a rank runs in a step, fetched one step ahead. The step's global batch is rows [step G, (step + 1) G) of the
+ * endless order; micro-batch m holds its rows [m b, (m + 1) b); rank r runs m = r A ... r A + A - 1.
+ */
+#ifndef NEMAFIT_TRAIN_BATCH_H
+#define NEMAFIT_TRAIN_BATCH_H
+
+#include "nemafit/io/dataset.h"
+
+#include "engine.h"
+
+struct row_buffers {
+    int32_t *ids, *target, *segment, *position; /* [rows, S] */
+    int64_t *global_row;                        /* [rows] */
+    int64_t rows;
+};
+
+struct batches {
+    const nf_dataset *data;
+    const nf_mesh *mesh;
+    int64_t local, len, global; /* rows of a micro-batch, tokens a row, rows a step */
+    int micro;                  /* A */
+    struct row_buffers set[2];  /* [micro local] rows each: of this step and of the next */
+    int64_t scored[2];          /* of the whole step, over all ranks, once ready */
+    nf_event ready[2];
+};
+
+/* Host buffers for n rows of S tokens. */
+nf_status row_buffers_new(int64_t n, int64_t len, struct row_buffers *b);
+void row_buffers_free(struct row_buffers *b);
+/* Copy rows [first, first + n) to the engine's batch memory. */
+nf_status row_buffers_send(const struct row_buffers *b, struct engine *e, int64_t first, int64_t n, int64_t len);
+
+nf_status batches_new(const nf_dataset *data, const nf_mesh *mesh, int64_t local, int micro, struct batches *b);
+void batches_free(struct batches *b);
+/* Read the rows of a step, start the count of its targets. */
+nf_status batches_fetch(struct batches *b, int64_t step);
+/* Scored targets of a fetched step over all ranks; waits for the count. */
+nf_status batches_scored(struct batches *b, nf_device *device, int64_t step, int64_t *n);
+nf_status batches_send(const struct batches *b, struct engine *e, int64_t step, int micro);
+
+#endif

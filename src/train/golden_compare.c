@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* golden_compare.c: tensor by tensor against the reference. Error = |a - b| / max(|b|, 1e-4 |all|) in the 2-norm. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "golden.h"
+#include "nemafit/log.h"
+
+void golden_figure(struct golden *g, const char *name, double error, double bound, const char *worst)
+{
+    bool holds = error <= bound; /* NaN does not */
+
+    g->failed |= !holds;
+    nf_note("%-26s %.3e  (bound %.0e)%s%s%s", name, error, bound, *worst ? "  " : "", worst, holds ? "" : "  FAIL");
+}
+
+/* This rank's rows of a reference [rows, len, width] against a tensor [mine len, width]; padding is not compared. */
+static void differences(const struct golden *g, const float *ref, const float *mine, int64_t width, int64_t stride, double *diff,
+                        double *size)
+{
+    for (int64_t t = 0; t < g->mine * g->len; t++) {
+        int64_t at = g->first * g->len + t;
+        if (g->segment && !g->segment[at])
+            continue;
+        for (int64_t i = 0; i < width; i++) {
+            double b = ref[at * width + i], d = (double)mine[t * stride + i] - b;
+            *diff += d * d;
+            *size += b * b;
+        }
+    }
+}
+
+/* Device rows on the host. */
+static nf_status fetch(struct golden *g, const nf_tensor *x, float **host)
+{
+    size_t bytes = (size_t)x->dim[0] * (size_t)x->dim[1] * sizeof(float);
+
+    *host = malloc(bytes + 1);
+    if (!*host)
+        return nf_fail(NF_ENOMEM, "no memory to compare a tensor");
+    NF_TRY(nf_copy_2d(g->e->q, *host, (size_t)x->dim[1] * sizeof(float), x->data, (size_t)x->stride[0] * sizeof(float),
+                      (size_t)x->dim[1] * sizeof(float), (size_t)x->dim[0]));
+    return nf_queue_drain(g->e->q);
+}
+
+static nf_status compare_rows(struct golden *g, const char *name, const nf_tensor *x, double *diff, double *size)
+{
+    float *ref = NULL, *mine = NULL;
+    int64_t n = 0;
+    nf_status s = nf_st_load_f32(g->values, name, &ref, &n);
+
+    if (!s && n != g->rows * g->len * x->dim[1])
+        s = nf_fail(NF_EDATA, "%s/golden.safetensors: '%s' has %lld values, %lld were expected", g->dir, name, (long long)n,
+                    (long long)(g->rows * g->len * x->dim[1]));
+    if (!s)
+        s = fetch(g, x, &mine);
+    if (!s)
+        differences(g, ref, mine, x->dim[1], x->dim[1], diff, size);
+    free(ref);
+    free(mine);
+    return s;
+}
+
+nf_status golden_hidden(void *golden, int index, const nf_tensor *hidden)
+{
+    struct golden *g = golden;
+    char name[32];
+
+    snprintf(name, sizeof name, "hidden.%d", index);
+    if (index >= g->hidden)
+        return NF_OK;
+    return compare_rows(g, name, hidden, &g->hidden_diff[index], &g->hidden_ref[index]);
+}
+
+nf_status golden_logits(struct golden *g, const nf_tensor *hidden)
+{
+    struct engine *e = g->e;
+    nf_model *m = e->arg.model;
+    size_t bytes = (size_t)hidden->dim[0] * (size_t)m->vocab * sizeof(float) + NF_ALIGN;
+    nf_tensor logits;
+    void *block;
+    nf_status s;
+
+    NF_TRY(nf_device_alloc(e->device, bytes, "logits", &block));
+    logits = nf_matrix(block, NF_F32, hidden->dim[0], m->vocab, m->vocab);
+    s = nf_head_logits(e->q, &logits, hidden, &m->head.w);
+    if (!s)
+        s = compare_rows(g, "logits", &logits, &g->logits_diff, &g->logits_ref);
+    nf_device_release(e->device, block, bytes);
+    return s;
+}
+
+struct worst {
+    double error;
+    char name[240];
+};
+
+/* Range of a disk tensor within this rank's piece of its parameter; false: it lies elsewhere. */
+static bool local_range(const nf_named *n, const nf_map_row *row, int64_t count, int64_t *at)
+{
+    int64_t first = row->kind == NF_MAP_ROW ? row->index * count : 0;
+
+    *at = first - n->piece.first;
+    return *at >= 0 && *at + count <= n->piece.count;
+}
+
+static nf_status compare_one(struct golden *g, const nf_st *reference, const nf_map_row *row, const nf_named *named, double all,
+                             double bound, struct worst *worst)
+{
+    const nf_named *n = &named[row->param];
+    float *ref = NULL, *mine = NULL;
+    double diff = 0, size = 0, error;
+    int64_t count = 0, at;
+    nf_status s = nf_st_load_f32(reference, row->name, &ref, &count);
+
+    if (!s && local_range(n, row, count, &at)) {
+        nf_tensor x = nf_matrix((float *)n->data + at, NF_F32, 1, count, count);
+        s = fetch(g, &x, &mine);
+        for (int64_t i = 0; i < count && !s; i++) {
+            double d = (double)mine[i] - (double)ref[i];
+            diff += d * d;
+            size += (double)ref[i] * (double)ref[i];
+        }
+        error = sqrt(diff) / fmax(sqrt(size), 1e-4 * all);
+        if (size == 0) /* exact zeros want exact zeros; 1e-7 of everything where a sum cancels */
+            error = sqrt(diff) <= 1e-7 * all ? 0 : fmax(error, 2 * bound);
+        if (!s && !(error <= worst->error)) {
+            worst->error = error;
+            snprintf(worst->name, sizeof worst->name, "%s", row->name);
+        }
+    }
+    free(ref);
+    free(mine);
+    return s;
+}
+
+/* Norm of all reference tensors: what a single one is held against when it is small. */
+static nf_status norm_of(const nf_st *reference, const nf_weight_map *map, double *norm, int64_t *found)
+{
+    double sum = 0;
+
+    *found = 0;
+    for (int64_t i = 0; i < map->rows; i++) {
+        float *ref = NULL;
+        int64_t count = 0;
+        if (!nf_st_find(reference, map->row[i].name))
+            continue;
+        NF_TRY(nf_st_load_f32(reference, map->row[i].name, &ref, &count));
+        for (int64_t j = 0; j < count; j++)
+            sum += (double)ref[j] * (double)ref[j];
+        free(ref);
+        (*found)++;
+    }
+    *norm = sqrt(sum);
+    return NF_OK;
+}
+
+nf_status golden_tensors(struct golden *g, const nf_st *reference, enum nf_kind kind, double bound, const char *what)
+{
+    const nf_weight_map *map = &g->e->arg.model->map;
+    const nf_group *world = nf_mesh_group(g->e->mesh, NF_WORLD);
+    struct worst mine = {.error = -1}, *all = calloc((size_t)nf_group_size(world), sizeof *all);
+    const nf_named *named;
+    int64_t found = 0;
+    double norm = 0;
+    char name[64];
+    nf_status s = all ? norm_of(reference, map, &norm, &found) : nf_fail(NF_ENOMEM, "no memory for a comparison");
+
+    nf_residency_named(g->e->res, kind, &named);
+    for (int64_t i = 0; i < map->rows && !s; i++)
+        if (named[map->row[i].param].data && nf_st_find(reference, map->row[i].name))
+            s = compare_one(g, reference, &map->row[i], named, norm, bound, &mine);
+    s = nf_agree(g->e->mesh, s);
+    if (!s)
+        s = nf_gather_bytes(world, &mine, sizeof mine, all);
+    for (int r = 0; r < nf_group_size(world) && !s; r++)
+        if (!(all[r].error <= mine.error))
+            mine = all[r];
+    if (!s) {
+        snprintf(name, sizeof name, "%s (%lld)", what, (long long)found);
+        golden_figure(g, name, found ? mine.error : INFINITY, bound, found ? mine.name : "the reference has none of our tensors");
+    }
+    free(all);
+    return s;
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* loop.h: the parts of a run: evaluation, samples, what is told at the start and at every step. */
+#ifndef NEMAFIT_TRAIN_LOOP_H
+#define NEMAFIT_TRAIN_LOOP_H
+
+#include "nemafit/input.h"
+#include "step.h"
+
+/* Everything a command needs before memory is taken: input, mesh, model, checkpoint, data, all checked against each other. */
+struct session {
+    nf_input *input; /* borrowed */
+    struct nf_params *p;
+    nf_device *device;
+    nf_mesh *mesh;
+    nf_json *config;
+    nf_model *model;
+    nf_st *source; /* NULL: init='random' */
+    nf_dataset *train, *valid;
+    int micro_batches;
+    int64_t steps, global_batch;
+    size_t bytes[ARENA_KINDS];
+    struct nf_work_count work; /* of one step's micro-batches, rehearsed */
+    nf_str memory;             /* rows of the report */
+};
+nf_status session_open(nf_input *input, const void *mpi_comm, int ranks, struct session *s);
+struct engine_arg session_engine(const struct session *s);
+void session_close(struct session *s);
+
+/* Mean loss over the rows of a dataset in file order (at most `rounds` global batches; 0: all). Collective over world. */
+struct evaluation {
+    double loss;
+    int64_t scored;
+};
+nf_status evaluate(struct engine *e, const nf_dataset *data, struct row_buffers *rows, int64_t rounds, struct evaluation *out);
+
+/* Continue log.sample_prompt; text in out (rank 0). The plain forward over the window for each token; the same text on any mesh at
+ * temperature 0. Collective over world. */
+nf_status sample(struct engine *e, const nf_dataset *data, struct row_buffers *rows, nf_str *out);
+
+/* The start-up block. */
+void tell_start(const struct session *s, const struct engine *e);
+void tell_first_row(const nf_dataset *data, const struct row_buffers *rows, int64_t len);
+
+/* One line a step, a progress bar on a terminal, log.csv. Rank 0 alone writes; open agrees. */
+struct steplog;
+nf_status steplog_open(const struct session *s, struct steplog **log);
+void steplog_step(struct steplog *log, const struct step_result *r);
+void steplog_evaluation(struct steplog *log, int64_t step, const struct evaluation *v);
+void steplog_sample(struct steplog *log, const char *prompt, const char *text);
+nf_status steplog_close(struct steplog *log); /* NULL allowed; NF_EIO if the table could not be written whole */
+
+/* Train from step 0 to the last; export where asked. Collective. */
+nf_status train_loop(struct session *s, struct engine *e);
+
+#endif

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* model_setup.c: from the parameters of a run to its model and its device. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine.h"
+#include "nemafit/log.h"
+
+nf_status nf_engine_read_config(const nf_mesh *mesh, const char *dir, nf_json **config)
+{
+    const nf_group *world = nf_mesh_group(mesh, NF_WORLD);
+    char *path = nf_path_join(dir, "config.json");
+    char *text = NULL;
+    size_t n = 0;
+    nf_status s = path ? NF_OK : nf_fail(NF_ENOMEM, "no memory for a path");
+
+    if (!s && nf_group_rank(world) == 0)
+        s = nf_file_read(path, 1 << 20, &text, &n);
+    s = nf_agree(mesh, s);
+    if (!s)
+        s = nf_bcast_blob(world, 0, (void **)&text, &n);
+    if (!s)
+        s = nf_json_parse(path, text, n, NF_JSON_PYTHON, NF_EMODEL, config);
+    free(text);
+    free(path);
+    return s;
+}
+
+nf_status nf_engine_make_model(const struct nf_params *p, const nf_json *config, nf_model **model)
+{
+    const struct nf_model_choice choice = {.dtype = NF_F32,
+                                           .experts = (enum nf_experts)p->backend.experts,
+                                           .dispatch = (enum nf_dispatch)p->parallel.dispatch,
+                                           .attention = NF_ATTN_REFERENCE,
+                                           .gate = (enum nf_gate)p->train.gate,
+                                           .seed = (uint64_t)p->train.seed,
+                                           .chunks = (int)p->parallel.chunks,
+                                           .recv_factor = p->parallel.recv_factor,
+                                           .dt_floor_compat = p->model.dt_floor_compat,
+                                           .freeze = &p->model.freeze,
+                                           .no_decay = &p->optim.no_decay};
+    int experts;
+
+    NF_TRY(nf_model_new(config, &choice, model));
+    experts = (*model)->experts;
+    if (experts % p->parallel.ep == 0)
+        return NF_OK;
+    nf_model_free(*model);
+    *model = NULL;
+    return nf_fail(NF_EUSAGE,
+                   "parallel.ep = %lld does not divide the model's %d experts"
+                   "\n  Hint: ep must divide both the experts and the ranks",
+                   (long long)p->parallel.ep, experts);
+}
+
+nf_status nf_engine_device(const struct nf_params *p, nf_device **device)
+{
+    nf_status s = nf_device_host((int)p->backend.threads, device);
+
+    if (!s)
+        s = nf_ops_attach(*device);
+    return s;
+}

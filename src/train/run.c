@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* run.c: the commands `nemafit input.nml` and `nemafit --check input.nml`, and what both do first. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "loop.h"
+#include "nemafit/train.h"
+#include "nemafit/log.h"
+
+/* Steps and micro-batches; what does not fit is complained of with the numbers that would. */
+static void plan_steps(struct session *s)
+{
+    struct nf_params *p = s->p;
+    int64_t unit = nf_mesh_ranks(s->mesh) * p->train.local_batch, G = p->train.global_batch ? p->train.global_batch : unit;
+    char hint[128];
+
+    if (G % unit) {
+        int64_t below = G / unit * unit;
+        if (below)
+            snprintf(hint, sizeof hint, "Change train.global_batch to %" PRId64 " or %" PRId64, below, below + unit);
+        else
+            snprintf(hint, sizeof hint, "Change train.global_batch to %" PRId64, unit);
+        nf_input_complain(s->input, "train", "global_batch", hint,
+                          "global_batch = %" PRId64 " is not a multiple of %d ranks x local_batch = %" PRId64 " rows", G,
+                          nf_mesh_ranks(s->mesh), p->train.local_batch);
+    }
+    s->global_batch = G;
+    s->micro_batches = (int)(G / unit);
+    s->steps = p->train.steps;
+    if (!s->steps)
+        s->steps = (int64_t)ceil(p->train.epochs * (double)nf_dataset_rows(s->train) / (double)G);
+    if (p->optim.warmup > s->steps)
+        nf_input_complain(s->input, "optim", "warmup", "Change optim.warmup to at most the number of steps",
+                          "warmup = %" PRId64 " steps is longer than the run of %" PRId64, p->optim.warmup, s->steps);
+}
+
+static nf_status open_data(struct session *s)
+{
+    const struct nf_params *p = s->p;
+    struct nf_dataset_arg arg = {.files = &p->data.train,
+                                 .format = p->data.format,
+                                 .seq_len = p->data.seq_len,
+                                 .vocab = s->model->vocab,
+                                 .shuffle = p->data.shuffle,
+                                 .seed = (uint64_t)p->data.seed,
+                                 .mock_rows = 1 << 16};
+
+    NF_TRY(nf_dataset_open(s->mesh, &arg, &s->train));
+    if (!p->data.valid.count)
+        return NF_OK;
+    arg.files = &p->data.valid;
+    arg.shuffle = false;
+    return nf_dataset_open(s->mesh, &arg, &s->valid);
+}
+
+struct engine_arg session_engine(const struct session *s)
+{
+    return (struct engine_arg){.params = s->p,
+                               .model = s->model,
+                               .local_batch = s->p->train.local_batch,
+                               .seq_len = nf_dataset_seq_len(s->train),
+                               .micro_batches = s->micro_batches,
+                               .optimizer = true,
+                               .segments = nf_dataset_segmented(s->train) || (s->valid && nf_dataset_segmented(s->valid))};
+}
+
+nf_status session_open(nf_input *input, const void *mpi_comm, int ranks, struct session *s)
+{
+    struct nf_params *p = nf_input_params_mut(input);
+    struct engine_arg arg;
+
+    *s = (struct session){.input = input, .p = p};
+    if (ranks % p->parallel.ep) {
+        nf_input_complain(input, "parallel", "ep", "Change parallel.ep to a divisor of the number of ranks",
+                          "ep = %" PRId64 " does not divide %d ranks", p->parallel.ep, ranks);
+        NF_TRY(nf_input_verdict(input));
+    }
+    NF_TRY(nf_engine_device(p, &s->device));
+    NF_TRY(nf_mesh_new(mpi_comm, (int)p->parallel.ep, s->device, &s->mesh));
+    NF_TRY(nf_engine_read_config(s->mesh, p->model.path, &s->config));
+    NF_TRY(nf_engine_make_model(p, s->config, &s->model));
+    if (p->model.init == NF_INIT_CHECKPOINT) {
+        NF_TRY(nf_st_open(s->mesh, p->model.path, &s->source));
+        NF_TRY(nf_st_check(s->source, &s->model->map, s->model->desc, s->model->params, p->model.strict));
+    }
+    NF_TRY(open_data(s));
+    plan_steps(s);
+    NF_TRY(nf_input_verdict(input));
+    if (nf_dataset_seq_len(s->train) > s->model->context)
+        nf_warn("rows of %" PRId64 " tokens are longer than the model's max_position_embeddings = %" PRId64,
+                nf_dataset_seq_len(s->train), s->model->context);
+    arg = session_engine(s);
+    return nf_agree(s->mesh, nf_engine_measure(&arg, s->mesh, nf_device_kind(s->device), s->bytes, &s->work, &s->memory));
+}
+
+void session_close(struct session *s)
+{
+    nf_str_free(&s->memory);
+    nf_dataset_free(s->valid);
+    nf_dataset_free(s->train);
+    nf_st_free(s->source);
+    nf_model_free(s->model);
+    nf_json_free(s->config);
+    nf_mesh_free(s->mesh);
+    nf_device_free(s->device);
+}
+
+/* The directory of the run and the input that reproduces it. */
+static nf_status keep_input(const struct session *s)
+{
+    nf_str text = {0};
+    char *path = NULL;
+    nf_status status = NF_OK;
+
+    if (nf_mesh_rank(s->mesh) == 0) {
+        status = nf_dir_make(s->p->log.dir);
+        path = nf_path_join(s->p->log.dir, "input.used.nml");
+        nf_input_echo(s->input, &text);
+        if (!status && (!path || text.failed))
+            status = nf_fail(NF_ENOMEM, "no memory for the resolved input");
+        if (!status)
+            status = nf_file_write(path, text.text, text.len);
+    }
+    free(path);
+    nf_str_free(&text);
+    return nf_agree(s->mesh, status);
+}
+
+nf_status nf_train_run(nf_input *input, const void *mpi_comm, int ranks, int rank)
+{
+    struct engine e = {0};
+    struct session s;
+    nf_status status = session_open(input, mpi_comm, ranks, &s);
+
+    (void)rank;
+    if (!status)
+        status = keep_input(&s);
+    if (!status) {
+        struct engine_arg arg = session_engine(&s);
+        status = nf_engine_new(&arg, s.mesh, s.device, s.bytes, &e);
+    }
+    if (!status)
+        status = nf_engine_load(&e, s.source);
+    if (!status)
+        tell_start(&s, &e);
+    if (!status)
+        status = train_loop(&s, &e);
+    nf_engine_free(&e);
+    session_close(&s);
+    return status;
+}

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* start.c: what a run is, before its first step: model, mesh, memory by name, tokens a step, the first row as people read it. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "loop.h"
+#include "nemafit/log.h"
+
+static void tell_memory(const struct session *s, const struct engine *e)
+{
+    static const char *const what[ARENA_KINDS] = {[ARENA_RUN] = "tables, windows",
+                                                  [ARENA_STATE] = "weights, optimizer",
+                                                  [ARENA_STEP] = "activations, gradients",
+                                                  [ARENA_WORK] = "scratch"};
+    char text[32], sum_text[32];
+    double sum = 0;
+    nf_str line = {0};
+
+    for (int i = 0; i < ARENA_KINDS; i++) {
+        sum += (double)e->bytes[i];
+        if (what[i])
+            nf_str_addf(&line, "%s%s %s", line.len ? ", " : "", what[i], nf_str_bytes(text, (double)e->bytes[i]));
+    }
+    nf_note("memory    %s a rank: %s", nf_str_bytes(sum_text, sum), line.text ? line.text : "");
+    nf_str_free(&line);
+    line = (nf_str){0};
+    nf_str_addn(&line, s->memory.text ? s->memory.text : "", s->memory.len ? s->memory.len - 1 : 0);
+    nf_debug("%s", line.text ? line.text : "");
+    nf_str_free(&line);
+}
+
+void tell_start(const struct session *s, const struct engine *e)
+{
+    const struct nf_params *p = s->p;
+    int ranks = nf_mesh_ranks(s->mesh), ep = nf_group_size(nf_mesh_group(s->mesh, NF_EP));
+    int64_t len = nf_dataset_seq_len(s->train);
+    char kernels[160], count[32];
+    nf_str model = {0};
+
+    nf_model_describe(s->model, &model);
+    nf_note("model     %s", model.text ? model.text : "");
+    nf_note("          %s %s", s->source ? "from" : "drawn at random for the config.json of", p->model.path);
+    nf_note("mesh      dp %d, ep %d, edp %d: %d rank%s over %s, %d a node", ranks, ep, ranks / ep, ranks, ranks == 1 ? "" : "s",
+            nf_mesh_transport(s->mesh), nf_group_size(nf_mesh_group(s->mesh, NF_NODE)));
+    nf_note("device    %s, %d thread%s a rank; %s", nf_device_name(s->device), nf_device_threads(s->device),
+            nf_device_threads(s->device) == 1 ? "" : "s", nf_ops_describe(s->device, kernels));
+    nf_note("data      %" PRId64 " rows of %" PRId64 " tokens%s", nf_dataset_rows(s->train), len,
+            nf_dataset_segmented(s->train) ? ", segmented" : "");
+    nf_note("step      %" PRId64 " rows = %s tokens: %d ranks x %d micro-batch%s x %" PRId64 " rows; %" PRId64 " steps", s->global_batch,
+            nf_str_count(count, (double)(s->global_batch * len)), ranks, s->micro_batches, s->micro_batches == 1 ? "" : "es",
+            p->train.local_batch, s->steps);
+    tell_memory(s, e);
+    if (p->train.gate != NF_GATE_ROUTER)
+        nf_warn("train.gate is not 'router': tokens go to made-up experts; for measurements only");
+    nf_str_free(&model);
+}
+
+/* What is scored stands between {{ and }}. */
+void tell_first_row(const nf_dataset *data, const struct row_buffers *rows, int64_t len)
+{
+    int64_t shown = len < 240 ? len : 240;
+    char *text = malloc((size_t)shown * 8 + 16);
+    nf_str line = {0};
+    bool inside = false;
+
+    if (!text || !rows->rows)
+        shown = 0;
+    for (int64_t t = 0; t < shown; t++) {
+        bool scored = t > 0 && rows->target[t - 1] != -100;
+        if (scored != inside)
+            nf_str_add(&line, scored ? "{{" : "}}");
+        inside = scored;
+        nf_dataset_decode(data, &rows->ids[t], 1, text, 16);
+        nf_str_add(&line, text);
+    }
+    if (inside)
+        nf_str_add(&line, shown < len ? "..." : "}}");
+    nf_note("first row %s", line.text ? line.text : "");
+    nf_str_free(&line);
+    free(text);
+}

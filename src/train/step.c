@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * step.c: one optimizer step. The number of scored targets of the whole step is known before its first forward, so every loss is
+ * divided once and gradients are only summed. The host reads the decision of a step while the next one runs.
+ */
+#include <math.h>
+#include <stdlib.h>
+
+#include "nemafit/log.h"
+#include "step.h"
+
+nf_status stepper_new(struct engine *e, struct batches *b, int64_t steps, struct stepper *s)
+{
+    const struct nf_params *p = e->arg.params;
+    size_t load = (size_t)(e->arg.model->moe_layers * e->arg.model->experts) + 1;
+
+    *s = (struct stepper){.e = e,
+                          .batches = b,
+                          .schedule = {.kind = (enum nf_schedule)p->optim.schedule,
+                                       .lr = p->optim.lr,
+                                       .min_lr = p->optim.min_lr,
+                                       .warmup = p->optim.warmup,
+                                       .steps = steps,
+                                       .decay_share = p->optim.decay_share},
+                          .load_sum = calloc(load, sizeof *s->load_sum)};
+    return s->load_sum ? NF_OK : nf_fail(NF_ENOMEM, "no memory for the expert load");
+}
+
+void stepper_free(struct stepper *s)
+{
+    free(s->load_sum);
+    *s = (struct stepper){0};
+}
+
+/* Tokens an expert got, over all ranks, of this step: max over mean of the worst layer, and experts without any. */
+static nf_status read_load(struct stepper *s, struct step_result *r)
+{
+    struct engine *e = s->e;
+    const nf_model *m = e->arg.model;
+    int n = m->moe_layers * m->experts;
+
+    if (!s->want_load || !n)
+        return NF_OK;
+    NF_TRY(nf_copy(e->q, e->load_host, e->load, (size_t)n * sizeof *e->load));
+    NF_TRY(nf_queue_drain(e->q));
+    for (int i = 0; i < n; i++)
+        s->load_sum[i] = e->load_host[i];
+    NF_TRY(nf_reduce_i64(nf_mesh_group(e->mesh, NF_WORLD), s->load_sum, n, NF_SUM));
+    for (int l = 0; l < m->moe_layers; l++) {
+        int64_t sum = 0, most = 0;
+        for (int i = 0; i < m->experts; i++) {
+            int64_t c = s->load_sum[l * m->experts + i];
+            sum += c;
+            most = c > most ? c : most;
+            r->load_dead += c == 0;
+        }
+        if (sum)
+            r->load_worst = fmax(r->load_worst, (double)most * m->experts / (double)sum);
+    }
+    return NF_OK;
+}
+
+static nf_status micro_batches(struct stepper *s, int64_t step, struct nf_step_vars *vars, struct step_result *r)
+{
+    struct engine *e = s->e;
+    nf_batch batch = nf_engine_batch(e, s->batches->local, s->batches->len);
+    struct micro_seconds took = {0};
+
+    nf_engine_shape(e, &batch, batch.rows * batch.len, true);
+    for (int a = 0; a < s->batches->micro; a++) {
+        vars->micro = a;
+        NF_TRY(nf_engine_vars(e, vars));
+        NF_TRY(batches_send(s->batches, e, step, a));
+        NF_TRY(nf_engine_micro(e, &batch, a, &took));
+    }
+    r->ms_forward = 1e3 * took.forward;
+    r->ms_backward = 1e3 * took.backward;
+    return NF_OK;
+}
+
+nf_status stepper_run(struct stepper *s, int64_t step, bool more)
+{
+    struct engine *e = s->e;
+    const nf_model *m = e->arg.model;
+    struct step_result *r = &s->pending[step & 1];
+    double begin = nf_seconds(), wait = nf_mesh_traffic(e->mesh).wait_seconds, t;
+    nf_mark mark = nf_arena_mark(e->arena[ARENA_STEP]);
+    struct nf_step_vars vars = {.step = step};
+    int64_t scored;
+
+    NF_TRY(batches_scored(s->batches, e->device, step, &scored));
+    *r = (struct step_result){.step = step, .scored = scored, .lr = nf_schedule_lr(&s->schedule, step)};
+    r->tokens = s->batches->global * s->batches->len;
+    vars.lr = (float)r->lr;
+    vars.loss_scale = scored ? (float)(1.0 / (double)scored) : 0;
+    e->run.overflow_slices = 0;
+    nf_residency_begin_step(e->res);
+    NF_TRY(nf_fill_zero(e->q, e->sums, 4 * sizeof *e->sums));
+    NF_TRY(nf_fill_zero(e->q, e->load, (size_t)(m->moe_layers * m->experts) * sizeof *e->load));
+    NF_TRY(micro_batches(s, step, &vars, r));
+    t = nf_seconds();
+    NF_TRY(nf_engine_update(e));
+    nf_arena_reset(e->arena[ARENA_STEP], NF_HIGH, mark);
+    NF_TRY(nf_copy(e->q, &e->result[step & 1], e->decision, sizeof *e->decision));
+    NF_TRY(nf_queue_record(e->q, &s->result_ready[step & 1]));
+    r->ms_update = 1e3 * (nf_seconds() - t);
+    r->overflow_slices = e->run.overflow_slices;
+    NF_TRY(read_load(s, r));
+    if (more)
+        NF_TRY(batches_fetch(s->batches, step + 1));
+    r->seconds = nf_seconds() - begin;
+    r->ms_wait = 1e3 * (nf_mesh_traffic(e->mesh).wait_seconds - wait);
+    return NF_OK;
+}
+
+nf_status stepper_result(struct stepper *s, int64_t step, struct step_result *out)
+{
+    const struct nf_decision *d = &s->e->result[step & 1];
+
+    NF_TRY(nf_event_host_wait(s->e->device, s->result_ready[step & 1]));
+    *out = s->pending[step & 1];
+    out->loss = d->loss;
+    out->grad_norm = sqrt(d->norm_sq);
+    out->skipped = d->skip != 0;
+    return NF_OK;
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* step.h: one optimizer step, and what it took. */
+#ifndef NEMAFIT_TRAIN_STEP_H
+#define NEMAFIT_TRAIN_STEP_H
+
+#include "batch.h"
+
+/* What the host knows of a step, one step later. */
+struct step_result {
+    int64_t step, tokens, scored;
+    double loss, grad_norm, lr;
+    bool skipped;
+    double seconds, ms_forward, ms_backward, ms_update, ms_wait; /* ms_wait: stood still in communication */
+    double load_worst; /* largest over layers of max / mean tokens an expert; 0: no MoE layer, or not asked for */
+    int64_t load_dead; /* experts of all layers without a token */
+    int64_t overflow_slices;
+};
+
+struct stepper {
+    struct engine *e;
+    struct batches *batches;
+    struct nf_schedule_arg schedule;
+    nf_event result_ready[2];
+    struct step_result pending[2];
+    int64_t *load_sum; /* host [MoE layers, E] */
+    bool want_load;
+};
+
+nf_status stepper_new(struct engine *e, struct batches *b, int64_t steps, struct stepper *s);
+void stepper_free(struct stepper *s);
+/* Enqueue step n (its rows were fetched), fetch the rows of the next if there is one. Collective over world. */
+nf_status stepper_run(struct stepper *s, int64_t step, bool more);
+/* The result of a step that was enqueued; waits for it. */
+nf_status stepper_result(struct stepper *s, int64_t step, struct step_result *out);
+
+#endif

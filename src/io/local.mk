@@ -1,2 +1,3 @@
 # SPDX-License-Identifier: Apache-2.0
-libnf_a_SOURCES +=
+include %D%/safetensors/local.mk
+include %D%/dataset/local.mk

@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The output directory: everything is written beside it under a name of its own and takes its place with one rename, so that
+ * under the final name there is always a complete checkpoint, the old or the new. Nothing is followed, truncated or removed
+ * that is not such a checkpoint. Rank 0 alone calls what is here, but for nf_st_dir_create.
+ */
+#include "private.h"
+
+#include "nemafit/log.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#define INDEX "model.safetensors.index.json"
+
+/* ---- what stands there already --------------------------------------------------------------------------------------------
+ */
+
+static bool is_weights(const char *name)
+{
+    static const char *const pattern[] = {"*.safetensors", "*.safetensors.*",   "pytorch_model*", "tf_model.h5",
+                                          "flax_model*",   "consolidated*.pth", "*.gguf",         NULL};
+    return nf_st_matches(pattern, name);
+}
+
+/* config.json, weights, and nothing deeper. */
+static nf_status check_is_checkpoint(const char *path)
+{
+    char shown[280], inner[280];
+    bool config = false, weights = false;
+    DIR *dir = opendir(path);
+    if (!dir)
+        return nf_fail_errno(errno, path, "cannot list");
+    nf_str_shown(shown, path, strlen(path));
+    nf_status status = NF_OK;
+    for (struct dirent *d; status == NF_OK && (d = readdir(dir));) {
+        struct stat st;
+        if (strcmp(d->d_name, ".") == 0 || strcmp(d->d_name, "..") == 0 ||
+            fstatat(dirfd(dir), d->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+            continue;
+        if (S_ISDIR(st.st_mode))
+            status =
+                nf_fail(NF_EEXISTS, "%s: exists and has a folder '%s' in it: not replaced\n  Hint: choose another directory.",
+                        shown, nf_str_shown(inner, d->d_name, strlen(d->d_name)));
+        config |= strcmp(d->d_name, "config.json") == 0;
+        weights |= nf_str_match("*.safetensors", d->d_name);
+    }
+    closedir(dir);
+    if (status == NF_OK && !(config && weights))
+        status =
+            nf_fail(NF_EEXISTS, "%s: exists and is not a checkpoint: not replaced\n  Hint: choose another directory.", shown);
+    return status;
+}
+
+static nf_status check_not_source(const char *target, const struct stat *st, const char *source)
+{
+    struct stat other;
+    char shown[280];
+    if (source && stat(source, &other) == 0 && other.st_dev == st->st_dev && other.st_ino == st->st_ino)
+        return nf_fail(NF_EEXISTS, "%s: is the checkpoint that this run reads: not replaced\n  Hint: choose another directory.",
+                       nf_str_shown(shown, target, strlen(target)));
+    return NF_OK;
+}
+
+static nf_status check_target(struct nf_st_dir *dir, const nf_st *source, const char *source_dir)
+{
+    struct stat st;
+    char shown[280];
+    const char *base = nf_path_base(dir->target);
+    nf_str_shown(shown, dir->target, strlen(dir->target));
+    if (*base == 0 || strcmp(base, ".") == 0 || strcmp(base, "..") == 0)
+        return nf_fail(NF_EUSAGE, "%s: cannot be the name of a new directory", shown);
+    if (lstat(dir->target, &st) != 0)
+        return errno == ENOENT ? NF_OK : nf_fail_errno(errno, dir->target, "cannot look at it");
+    if (!S_ISDIR(st.st_mode))
+        return nf_fail(NF_EEXISTS, "%s: exists and is %s: not replaced", shown,
+                       S_ISLNK(st.st_mode) ? "a link" : "not a directory");
+    NF_TRY(check_not_source(dir->target, &st, source ? source->dir : NULL));
+    NF_TRY(check_not_source(dir->target, &st, source_dir));
+    NF_TRY(check_is_checkpoint(dir->target));
+    dir->replaces = true;
+    return NF_OK;
+}
+
+static nf_status check_space(const char *parent, uint64_t need)
+{
+    struct statvfs fs;
+    if (statvfs(parent, &fs) != 0)
+        return nf_fail_errno(errno, parent, "cannot read the free space");
+    const uint64_t room = (uint64_t)fs.f_bavail * fs.f_frsize;
+    char a[32], b[32];
+    return need <= room ? NF_OK
+                        : nf_fail(NF_EIO, "%s: the checkpoint needs %s (%llu bytes), %s (%llu bytes) are free", parent,
+                                  nf_str_bytes(a, (double)need), (unsigned long long)need, nf_str_bytes(b, (double)room),
+                                  (unsigned long long)room);
+}
+
+nf_status nf_st_dir_check(struct nf_st_dir *dir, const nf_st *source, const struct nf_st_write_arg *arg, uint64_t need)
+{
+    *dir = (struct nf_st_dir){.target = strdup(arg->dir)};
+    char *parent = NULL;
+    nf_status status = NF_OK;
+    for (size_t n = dir->target ? strlen(dir->target) : 0; n > 1 && dir->target[n - 1] == '/'; n--)
+        dir->target[n - 1] = 0;
+    if (dir->target)
+        parent = nf_path_dir(dir->target);
+    if (!parent)
+        status = nf_fail(NF_ENOMEM, "%s: no memory for a path", arg->dir);
+    if (status == NF_OK)
+        status = check_target(dir, source, arg->source_dir);
+    if (status == NF_OK)
+        status = nf_dir_make(parent);
+    if (status == NF_OK)
+        status = check_space(parent, need);
+    free(parent);
+    return status;
+}
+
+/* ---- the temporary --------------------------------------------------------------------------------------------------------
+ */
+
+nf_status nf_st_dir_create(const char *dir, const char *name, int *fd)
+{
+    char *path = nf_path_join(dir, name);
+    if (!path)
+        return nf_fail(NF_ENOMEM, "%s: no memory for a path", dir);
+    *fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0640);
+    const nf_status status = *fd >= 0 ? NF_OK : nf_fail_errno(errno, path, "cannot create");
+    free(path);
+    return status;
+}
+
+static nf_status sync_and_close(int fd, const char *path)
+{
+    nf_status status = fsync(fd) == 0 ? NF_OK : nf_fail_errno(errno, path, "cannot bring it to the disk");
+    if (close(fd) != 0 && status == NF_OK)
+        status = nf_fail_errno(errno, path, "cannot close");
+    return status;
+}
+
+/* A file of `size` bytes that begins with `bytes`; its room is taken now if the file system can. */
+static nf_status put_file(const char *dir, const char *name, const void *bytes, size_t n, uint64_t size)
+{
+    int fd;
+    NF_TRY(nf_st_dir_create(dir, name, &fd));
+    nf_status status = nf_st_pwrite(fd, name, bytes, n, 0);
+    if (status == NF_OK && fallocate(fd, 0, 0, (off_t)size) != 0 && (errno == ENOSPC || errno == EDQUOT || errno == EFBIG))
+        status = nf_fail_errno(errno, name, "cannot take room for it");
+    if (status == NF_OK && ftruncate(fd, (off_t)size) != 0)
+        status = nf_fail_errno(errno, name, "cannot set its size");
+    const nf_status closed = sync_and_close(fd, name);
+    return status == NF_OK ? closed : status;
+}
+
+nf_status nf_st_dir_begin(struct nf_st_dir *dir, const struct nf_st_layout *layout)
+{
+    const size_t n = strlen(dir->target) + 48;
+    char *name = malloc(n);
+    if (!name)
+        return nf_fail(NF_ENOMEM, "%s: no memory for a path", dir->target);
+    for (int i = 0;; i++) { /* one of a killed run with our number may stand there */
+        snprintf(name, n, i ? "%s.tmp-%ld-%d" : "%s.tmp-%ld", dir->target, (long)getpid(), i);
+        if (mkdir(name, 0750) == 0)
+            break;
+        if (errno != EEXIST || i == 100) {
+            const nf_status status = nf_fail_errno(errno, name, "cannot create");
+            free(name);
+            return status;
+        }
+    }
+    dir->temporary = name;
+    for (int i = 0; i < layout->files; i++)
+        NF_TRY(put_file(name, layout->file[i].name, layout->file[i].header.text, layout->file[i].header.len,
+                        layout->file[i].size));
+    if (!layout->indexed)
+        return NF_OK;
+    nf_str text = {0};
+    nf_status status = nf_st_layout_index(layout, &text);
+    if (status == NF_OK)
+        status = put_file(name, INDEX, text.text, text.len, text.len);
+    nf_str_free(&text);
+    return status;
+}
+
+/* ---- files that are carried over ------------------------------------------------------------------------------------------
+ */
+
+enum { COPY_BYTES = 1 << 20 };
+
+static nf_status copy_file(const char *from_dir, const char *root, const char *to_dir, const char *name, char *buffer)
+{
+    uint64_t size = 0;
+    int in = -1, out = -1;
+    char *path = nf_path_join(from_dir, name);
+    nf_status status = path ? nf_st_file_open(path, root, &in, &size, NULL) : nf_fail(NF_ENOMEM, "%s: no memory", name);
+    if (status == NF_OK)
+        status = nf_st_dir_create(to_dir, name, &out);
+    for (uint64_t at = 0; status == NF_OK && at < size;) {
+        const size_t n = size - at < COPY_BYTES ? (size_t)(size - at) : COPY_BYTES;
+        status = nf_st_pread(in, path, buffer, n, at);
+        if (status == NF_OK)
+            status = nf_st_pwrite(out, name, buffer, n, at);
+        at += n;
+    }
+    for (uint64_t at = 0; status == NF_OK && at < size;) { /* what stands there now */
+        const size_t n = size - at < COPY_BYTES ? (size_t)(size - at) : COPY_BYTES;
+        status = nf_st_pread(in, path, buffer, n, at);
+        if (status == NF_OK)
+            status = nf_st_pread(out, name, buffer + COPY_BYTES, n, at);
+        if (status == NF_OK && memcmp(buffer, buffer + COPY_BYTES, n) != 0)
+            status = nf_fail(NF_EIO, "%s: its copy reads back with other bytes", path);
+        at += n;
+    }
+    if (out >= 0) {
+        const nf_status closed = sync_and_close(out, name);
+        status = status == NF_OK ? closed : status;
+    }
+    if (in >= 0)
+        close(in);
+    free(path);
+    return status;
+}
+
+/* Call `each` for every regular file (or link to one) that is not weights. */
+static nf_status walk(const char *source_dir, nf_status (*each)(void *ctx, const char *name, const struct stat *st), void *ctx)
+{
+    DIR *dir = opendir(source_dir);
+    if (!dir)
+        return nf_fail_errno(errno, source_dir, "cannot list");
+    nf_status status = NF_OK;
+    for (struct dirent *d; status == NF_OK && (d = readdir(dir));) {
+        struct stat st;
+        if (!is_weights(d->d_name) && fstatat(dirfd(dir), d->d_name, &st, 0) == 0 && S_ISREG(st.st_mode))
+            status = each(ctx, d->d_name, &st);
+    }
+    closedir(dir);
+    return status;
+}
+
+struct carrying {
+    const char *from, *root, *to;
+    char *buffer;
+};
+
+static nf_status carry_one(void *ctx, const char *name, const struct stat *st)
+{
+    const struct carrying *c = ctx;
+    (void)st;
+    return copy_file(c->from, c->root, c->to, name, c->buffer);
+}
+
+nf_status nf_st_dir_carry(const struct nf_st_dir *dir, const char *source_dir)
+{
+    if (!source_dir)
+        return NF_OK;
+    char *root = NULL;
+    NF_TRY(nf_st_root(source_dir, &root));
+    struct carrying c = {source_dir, root, dir->temporary, malloc(2 * COPY_BYTES)};
+    const nf_status status =
+        c.buffer ? walk(source_dir, carry_one, &c) : nf_fail(NF_ENOMEM, "%s: no memory to copy files", source_dir);
+    free(c.buffer);
+    free(root);
+    return status;
+}
+
+static nf_status add_size(void *ctx, const char *name, const struct stat *st)
+{
+    (void)name;
+    *(uint64_t *)ctx += (uint64_t)st->st_size;
+    return NF_OK;
+}
+
+nf_status nf_st_dir_carried(const char *source_dir, uint64_t *bytes)
+{
+    *bytes = 0;
+    return source_dir ? walk(source_dir, add_size, bytes) : NF_OK;
+}
+
+/* ---- the end --------------------------------------------------------------------------------------------------------------
+ */
+
+/* A directory of ours: files only. Says nothing: it is called where the story is over. */
+static bool remove_flat(const char *path)
+{
+    DIR *dir = opendir(path);
+    if (!dir)
+        return false;
+    for (struct dirent *d; (d = readdir(dir));)
+        if (strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0)
+            (void)unlinkat(dirfd(dir), d->d_name, 0);
+    closedir(dir);
+    return rmdir(path) == 0;
+}
+
+static nf_status check_sizes(const struct nf_st_dir *dir, const struct nf_st_layout *layout)
+{
+    for (int i = 0; i < layout->files; i++) {
+        const struct nf_st_outfile *f = &layout->file[i];
+        uint64_t size = 0;
+        int fd = -1;
+        char *path = nf_path_join(dir->temporary, f->name), *head = malloc(f->header.len);
+        nf_status status =
+            path && head ? nf_st_file_open(path, NULL, &fd, &size, NULL) : nf_fail(NF_ENOMEM, "%s: no memory", f->name);
+        if (status == NF_OK && size != f->size)
+            status = nf_fail(NF_EIO, "%s: has %llu bytes, %llu were written", path, (unsigned long long)size,
+                             (unsigned long long)f->size);
+        if (status == NF_OK)
+            status = nf_st_pread(fd, path, head, f->header.len, 0);
+        if (status == NF_OK && memcmp(head, f->header.text, f->header.len) != 0)
+            status = nf_fail(NF_EIO, "%s: its header reads back with other bytes", path);
+        if (fd >= 0)
+            close(fd);
+        free(path);
+        free(head);
+        NF_TRY(status);
+    }
+    return NF_OK;
+}
+
+/* Both names change in one step, or the old one goes aside first where the file system cannot do that. */
+static nf_status exchange(const struct nf_st_dir *dir, nf_str *old)
+{
+    if (renameat2(AT_FDCWD, dir->temporary, AT_FDCWD, dir->target, RENAME_EXCHANGE) == 0) {
+        nf_str_add(old, dir->temporary);
+        return NF_OK;
+    }
+    nf_str_addf(old, "%s.old-%ld", dir->target, (long)getpid());
+    if (old->failed)
+        return nf_fail(NF_ENOMEM, "%s: no memory for a path", dir->target);
+    if (rename(dir->target, old->text) != 0)
+        return nf_fail_errno(errno, dir->target, "cannot put the old one aside");
+    if (rename(dir->temporary, dir->target) != 0) {
+        const nf_status status = nf_fail_errno(errno, dir->target, "cannot give the new one its name");
+        (void)rename(old->text, dir->target);
+        return status;
+    }
+    return NF_OK;
+}
+
+static nf_status appear(const struct nf_st_dir *dir)
+{
+    if (renameat2(AT_FDCWD, dir->temporary, AT_FDCWD, dir->target, RENAME_NOREPLACE) == 0)
+        return NF_OK;
+    if ((errno == ENOSYS || errno == EINVAL) && rename(dir->temporary, dir->target) == 0)
+        return NF_OK;
+    if (errno == EEXIST || errno == ENOTEMPTY)
+        return nf_fail(NF_EEXISTS, "%s: appeared while it was being written: not replaced", dir->target);
+    return nf_fail_errno(errno, dir->target, "cannot give the new one its name");
+}
+
+nf_status nf_st_dir_commit(struct nf_st_dir *dir, const struct nf_st_layout *layout)
+{
+    nf_str old = {0};
+    NF_TRY(check_sizes(dir, layout));
+    NF_TRY(nf_dir_sync(dir->temporary));
+    nf_status status = dir->replaces ? exchange(dir, &old) : appear(dir);
+    if (status == NF_OK) {
+        free(dir->temporary); /* what has this name now is the old one, or nothing */
+        dir->temporary = NULL;
+        char *parent = nf_path_dir(dir->target);
+        status = parent ? nf_dir_sync(parent) : nf_fail(NF_ENOMEM, "%s: no memory for a path", dir->target);
+        free(parent);
+        if (old.text && !remove_flat(old.text))
+            nf_warn("%s: cannot remove what was replaced; it may be removed by hand", old.text);
+    }
+    nf_str_free(&old);
+    return status;
+}
+
+void nf_st_dir_end(struct nf_st_dir *dir)
+{
+    if (dir->temporary)
+        (void)remove_flat(dir->temporary);
+    free(dir->temporary);
+    free(dir->target);
+    *dir = (struct nf_st_dir){0};
+}

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * t_golden.c: `nemafit --golden` in one process for every ep that divides the ranks and every combination of expert back end and
+ * dispatch; then recompute, chunks and windows too small for what arrives. A reference that must fail does.
+ */
+#include <mpi.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "nemafit/input.h"
+#include "nemafit/log.h"
+#include "nemafit/train.h"
+#include "tap.h"
+
+static const char *const fixtures[] = {"nemotron_h", "nemotron_h_grouped_router"};
+#define EXPERTS 8 /* of both */
+
+static nf_status golden(const char *fixture, int ranks, int rank, char **words, int n)
+{
+    MPI_Comm world = MPI_COMM_WORLD;
+    const char *srcdir = getenv("srcdir");
+    nf_input *input = NULL;
+    char dir[4096];
+    nf_status s;
+
+    snprintf(dir, sizeof dir, "%s/validation/golden/%s", srcdir ? srcdir : ".", fixture);
+    nf_diagnosis_clear();
+    s = nf_input_defaults(words, n, &input);
+    if (!s)
+        s = nf_train_golden(dir, input, &world, ranks, rank);
+    nf_input_free(input);
+    if (s && rank == 0)
+        tap_note("%s", nf_diagnosis());
+    return s;
+}
+
+static void all_settings(const char *fixture, int ep, int ranks, int rank)
+{
+    static const char *const experts[] = {"eager", "batched", "grouped"}, *const dispatch[] = {"allgather", "alltoall"};
+
+    for (int e = 0; e < 3; e++)
+        for (int d = 0; d < 2; d++) {
+            char a[64], b[64], c[64], *words[] = {a, b, c};
+            snprintf(a, sizeof a, "parallel.ep=%d", ep);
+            snprintf(b, sizeof b, "backend.experts='%s'", experts[e]);
+            snprintf(c, sizeof c, "parallel.dispatch='%s'", dispatch[d]);
+            tap_ok(golden(fixture, ranks, rank, words, 3) == NF_OK, "%s ep=%d %s %s", fixture, ep, experts[e], dispatch[d]);
+        }
+}
+
+/* Further ways to compute the same. */
+static void other_ways(const char *fixture, int ep, int ranks, int rank)
+{
+    static const char *const ways[][3] = {
+        {"model.recompute='block'", "parallel.chunks=1", "parallel.recv_factor=2.0"},
+        {"model.recompute='selective'", "parallel.chunks=3", "parallel.recv_factor=2.0"},
+        {"model.recompute='none'", "parallel.chunks=2", "parallel.recv_factor=0.25"},
+        {"model.recompute='block'", "parallel.chunks=5", "parallel.recv_factor=0.25"},
+        {"backend.threads=2", "parallel.chunks=1", "parallel.recv_factor=100.0"},
+    };
+
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        char a[64], b[64], c[64], d[64], *words[] = {a, b, c, d};
+        snprintf(a, sizeof a, "parallel.ep=%d", ep);
+        snprintf(b, sizeof b, "%s", ways[i][0]);
+        snprintf(c, sizeof c, "%s", ways[i][1]);
+        snprintf(d, sizeof d, "%s", ways[i][2]);
+        tap_ok(golden(fixture, ranks, rank, words, 4) == NF_OK, "%s ep=%d %s %s %s", fixture, ep, b, c, d);
+    }
+}
+
+int main(void)
+{
+    char decay[] = "optim.weight_decay=0.4", clip[] = "train.clip=0.5";
+    char *wrong[] = {decay}, *wrong2[] = {clip};
+    int ranks, rank;
+
+    tap_open_mpi();
+    MPI_Comm_size(MPI_COMM_WORLD, &ranks);
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    nf_log_open(rank, ranks, NF_LOG_QUIET, stdout);
+    for (size_t f = 0; f < sizeof fixtures / sizeof *fixtures; f++)
+        for (int ep = 1; ep <= ranks; ep++)
+            if (ranks % ep == 0 && EXPERTS % ep == 0) {
+                all_settings(fixtures[f], ep, ranks, rank);
+                other_ways(fixtures[f], ep, ranks, rank);
+            }
+    tap_ok(golden(fixtures[0], ranks, rank, wrong, 1) == NF_EDIVERGED, "another weight decay is told from the reference");
+    tap_ok(golden(fixtures[0], ranks, rank, wrong2, 1) == NF_EDIVERGED, "another clip norm is told from the reference");
+    return tap_done();
+}

@@ -26,12 +26,13 @@ static NF_COLD nf_status fail_at(const char *name, const char *text, size_t offs
     return nf_fail(blame, "%s:%d:%d: %s", nf_str_shown(shown, name, strlen(name)), line, column, what);
 }
 
-/* The token that ends at or behind `offset`: the parser tells where it stopped reading. */
-static struct nf_json_token token_before(const char *text, size_t n, size_t offset)
+/* The token that ends at or behind `offset`: the parser tells where it stopped reading. With `at_end` the
+ * end of the text {n, n} itself is meant, unless a string is open there. */
+static struct nf_json_token token_before(const char *text, size_t n, size_t offset, bool at_end)
 {
     struct nf_json_token t = {n, n, true};
     for (size_t at = 0; nf_json_token_next(text, n, at, &t); at = t.end)
-        if (t.end >= offset)
+        if (t.end >= offset && (!at_end || !t.closed))
             return t;
     return (struct nf_json_token){n, n, true};
 }
@@ -42,9 +43,12 @@ static NF_COLD nf_status fail_parse(const char *name, const char *text, size_t n
     char what[640], token[280], reason[280];
     if (json_error_code(error) == json_error_out_of_memory)
         return nf_fail(NF_ENOMEM, "%s: no memory to parse it", name);
-    if (offset > n)
+    bool at_end = json_error_code(error) == json_error_premature_end_of_input;
+    if (offset > n || at_end)
         offset = n;
-    struct nf_json_token t = token_before(text, n, offset);
+    else if (offset >= 2 && strncmp(error->text, "invalid escape", 14) == 0)
+        offset -= 2; /* it read the backslash and what follows */
+    struct nf_json_token t = token_before(text, n, offset, at_end);
     nf_str_shown(token, text + t.begin, t.end - t.begin);
     if (json_error_code(error) == json_error_duplicate_key) {
         snprintf(what, sizeof what, "key %s is given twice in one object", token);
@@ -65,6 +69,9 @@ static nf_status screened(const char *name, const char *text, size_t n, nf_statu
     char what[64];
     if (n >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0)
         return fail_at(name, text, 0, blame, "begins with a byte order mark\n  Hint: save it as plain UTF-8");
+    const char *nul = n ? memchr(text, '\0', n) : NULL;
+    if (nul)
+        return fail_at(name, text, (size_t)(nul - text), blame, "not valid JSON: a NUL byte");
     if (!nf_json_token_next(text, n, 0, &first))
         return fail_at(name, text, 0, blame, "not valid JSON: empty");
     if (n > INT_MAX / 4)

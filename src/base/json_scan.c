@@ -156,7 +156,7 @@ size_t nf_json_python_offset(const struct nf_json_python *p, size_t offset)
     size_t longer = 0;
     for (int i = 0; i < p->edits && p->edit[i].begin < offset; i++) {
         if (offset < p->edit[i].end)
-            return p->edit[i].begin - longer;
+            return p->edit[i].end - p->edit[i].longer; /* behind the token it stands for */
         longer = p->edit[i].longer;
     }
     return offset - longer;

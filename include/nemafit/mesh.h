@@ -23,7 +23,8 @@ enum nf_axis { NF_WORLD, NF_EP, NF_EDP, NF_NODE, NF_AXES };
 
 /*
  * nf_mesh_new: split the world. mpi_comm points to an MPI_Comm (duplicated: the caller keeps its own); NULL: one rank, no MPI.
- * Keeps a pointer to device and installs its progress hook.
+ * Keeps a pointer to device, whose ring of events polls what is under way (nf_queue_progress(), any wait); the host side's
+ * collectives below poll it too.
  * Collective  over mpi_comm
  * Errors      same: NF_EUSAGE if ep does not divide the ranks; local: NF_ENOMEM, NF_EPEER
  */
@@ -135,8 +136,10 @@ struct nf_slice nf_xplan_slice(const nf_xplan *plan, int slice);
 const int32_t *nf_xplan_overflow(const nf_xplan *plan);
 int64_t nf_xplan_overflow_slices(const nf_xplan *plan); /* slices beyond the chunks, for the log */
 
-/* Send rows [tokens, width] (stride ld elements) and side [tokens, k] (NULL: zeros) of one slice. rows must stay until the event.
- * At most two slices may be under way in each direction. */
+/* Send rows [tokens, width] (stride ld elements) and side [tokens, k] (NULL: zeros; on all ranks or on none) of one slice: of the
+ * layer's T tokens, those of the slice are taken. rows and side must stay until the event; in a group of one, where dense rows are
+ * received where they lie, as long as what was received is read. At most two slices may be under way in each direction: a third
+ * waits for the first. */
 nf_status nf_exchange_out(nf_queue *queue, nf_xplan *plan, int slice, const void *rows, int64_t ld, const float *side,
                           nf_event *event);
 struct nf_received {
@@ -154,7 +157,7 @@ nf_status nf_exchange_back(nf_queue *queue, nf_xplan *plan, int slice, const voi
                            nf_event *event);
 struct nf_returned {
     const void *rows;     /* partial rows of the whole chunk */
-    const float *side;    /* [rows, k], zeros where a slot was not this rank's */
+    const float *side;    /* [rows, k], as the experts' ranks gave it; NULL if they gave none */
     const int32_t *where; /* [tokens of the chunk, R] row of each partial in rank order, -1: none */
     int64_t slots;        /* R */
     int64_t token0, tokens;
@@ -164,6 +167,7 @@ struct nf_returned nf_xplan_returned(const nf_xplan *plan, int chunk);
 
 struct nf_traffic {
     uint64_t dispatch, combine, gather, reduce; /* bytes sent by this rank since the start */
+    uint64_t staging;                           /* bytes of host memory held for collectives: steady after the first step */
     double wait_seconds;                        /* the host stood still in communication */
 };
 struct nf_traffic nf_mesh_traffic(const nf_mesh *mesh);

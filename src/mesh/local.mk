@@ -1,2 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-libnf_a_SOURCES +=
+libnf_a_SOURCES += \
+	%D%/agree.c \
+	%D%/collectives.c \
+	%D%/comm.h \
+	%D%/comm_mpi.c \
+	%D%/exchange.c \
+	%D%/exchange.h \
+	%D%/host.c \
+	%D%/mesh.c \
+	%D%/mpi.c \
+	%D%/op.c \
+	%D%/private.h \
+	%D%/sum.c \
+	%D%/xcounts.c \
+	%D%/xplan.c \
+	%D%/xreturn.c \
+	%D%/xsend.c \
+	%D%/xshape.c \
+	%D%/xwindow.c

@@ -57,9 +57,10 @@ nf_status nf_attention_bwd(nf_queue *q, nf_out dquery, nf_out dkey, nf_out dvalu
         NF_CHECK(arg->sinks);
     }
     const double flops = 2.0 * pairs(arg) * (double)arg->seq.rows * arg->heads * (3.0 * arg->d_qk + 2.0 * arg->d_v);
-    NF_TRY(nf_call_begin(q, op, flops, 2 * (nf_call_bytes(query) + nf_call_bytes(key) + nf_call_bytes(value) + nf_call_bytes(o)),
+    NF_TRY(nf_call_begin(q, op, flops,
+                         2 * (nf_call_bytes(query) + nf_call_bytes(key) + nf_call_bytes(value) + nf_call_bytes(o)),
                          nf_cpu_attention_bwd_scratch(query, key, value, o, arg), &c));
-    return nf_call_end(&c, c.ops ? c.ops->attention_bwd(q, dquery, dkey, dvalue, dsinks, d_o, query, key, value, o, lse, arg,
-                                                        c.scratch)
-                                 : NF_OK);
+    return nf_call_end(
+        &c,
+        c.ops ? c.ops->attention_bwd(q, dquery, dkey, dvalue, dsinks, d_o, query, key, value, o, lse, arg, c.scratch) : NF_OK);
 }

@@ -21,9 +21,8 @@ nf_status nf_head_loss(nf_queue *q, double *loss, float *token_loss, nf_out dh, 
     NF_TRY(nf_call_begin(q, "head_loss", one * (1 + gradients + (dw.t.data != NULL)),
                          nf_call_bytes(w) * (dw.t.data ? 4 : 1 + gradients) + 2 * nf_call_bytes(h),
                          nf_cpu_head_scratch(h, w, gradients, dw), &c));
-    return nf_call_end(&c, c.ops ? c.ops->head_loss(q, loss, token_loss, gradients ? dh : NULL, dw, h, w, target, scale,
-                                                    c.scratch)
-                                 : NF_OK);
+    return nf_call_end(
+        &c, c.ops ? c.ops->head_loss(q, loss, token_loss, gradients ? dh : NULL, dw, h, w, target, scale, c.scratch) : NF_OK);
 }
 
 nf_status nf_head_logits(nf_queue *q, nf_out logits, nf_in h, nf_in w)

@@ -53,7 +53,7 @@ nf_status nf_combine(nf_queue *q, nf_out y, float *weights, nf_in returned, cons
     if (add)
         NF_TRY(nf_check_matrix("combine", "add", add, y->dtype, y->dim[0], y->dim[1]));
     NF_CHECK(!weights == !side && slots >= 0 && k >= 1);
-    NF_TRY(nf_call_begin(q, "combine", (double)nf_tensor_count(returned), nf_call_bytes(returned) + 2 * nf_call_bytes(y), 0,
-                         &c));
+    NF_TRY(
+        nf_call_begin(q, "combine", (double)nf_tensor_count(returned), nf_call_bytes(returned) + 2 * nf_call_bytes(y), 0, &c));
     return nf_call_end(&c, c.ops ? c.ops->combine(q, y, weights, returned, side, where, slots, k, add) : NF_OK);
 }

@@ -61,8 +61,7 @@ nf_status nf_ssd(nf_queue *q, nf_out y, void *kept, nf_in x, nf_in b, nf_in c, n
     NF_TRY(nf_call_begin(q, "ssd", flops(arg),
                          2 * nf_call_bytes(x) + nf_call_bytes(b) + nf_call_bytes(c) + (double)nf_ssd_kept(q, arg),
                          nf_cpu_ssd_scratch(y, kept != NULL, x, b, c, arg), &call));
-    return nf_call_end(&call,
-                       call.ops ? call.ops->ssd(q, y, kept, x, b, c, dt, dt_bias, a_log, d, arg, call.scratch) : NF_OK);
+    return nf_call_end(&call, call.ops ? call.ops->ssd(q, y, kept, x, b, c, dt, dt_bias, a_log, d, arg, call.scratch) : NF_OK);
 }
 
 nf_status nf_ssd_bwd(nf_queue *q, nf_out dx, nf_out db, nf_out dc, nf_out ddt, nf_grad ddt_bias, nf_grad da_log, nf_grad dd,

@@ -9,7 +9,6 @@
 #include "attention.h"
 
 #include <math.h>
-#include <omp.h>
 #include <string.h>
 
 struct attention_cut nf_cpu_attention_cut(const struct nf_attention_arg *arg, bool backward)
@@ -135,8 +134,9 @@ static void one_key_tile(const struct attention_job *j, struct tile *t, int64_t 
     nf_cpu_gemm(false, false, m, a->d_v, nj, 1.0f, t->s, nj, value, j->v.stride[0], 1.0f, t->o, a->d_v);
 }
 
-static void query_tile(const struct attention_job *j, int64_t task, float *lane)
+static void query_tile(void *ctx, int64_t task, int64_t lane)
 {
+    const struct attention_job *j = ctx;
     const struct nf_attention_arg *a = j->arg;
     const struct attention_cut *c = &j->cut;
     /* the last tiles of a row see most keys: hand them out first */
@@ -145,7 +145,7 @@ static void query_tile(const struct attention_job *j, int64_t task, float *lane)
     const int64_t kv = rest / c->parts % a->kv_heads, h0 = kv * c->ratio + rest % c->parts * c->stack;
     const int64_t i0 = tile * c->bq, ni = a->seq.len - i0 < c->bq ? a->seq.len - i0 : c->bq, t0 = row * a->seq.len + i0;
     const int64_t T = a->seq.rows * a->seq.len;
-    struct tile t = tile_in(lane, c, a);
+    struct tile t = tile_in(j->lanes + lane * j->lane, c, a);
 
     nf_cpu_attention_stack(t.q, &j->q, t0, ni, h0, c->stack, a->d_qk, a->scale);
     memset(t.o, 0, (size_t)(c->stack * ni * a->d_v) * sizeof(float));
@@ -203,16 +203,7 @@ nf_status nf_cpu_attention(nf_queue *q, nf_out o, float *lse, nf_in query, nf_in
     nf_stage_load(q, &j.q, query);
     nf_stage_load(q, &j.k, key);
     nf_stage_load(q, &j.v, value);
-#pragma omp parallel num_threads(nf_lane_threads(q, j.tasks))
-    {
-        const int lane = omp_get_thread_num();
-#pragma omp for schedule(dynamic)
-        for (int64_t task = 0; task < j.tasks; task++) {
-            query_tile(&j, task, j.lanes + lane * j.lane);
-            if (lane == 0)
-                nf_queue_progress(q);
-        }
-    }
+    nf_cpu_lanes(q, j.tasks, query_tile, &j);
     nf_stage_store(q, o, &j.o);
     return NF_OK;
 }

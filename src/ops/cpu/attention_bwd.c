@@ -10,7 +10,6 @@
 #include "attention.h"
 
 #include <math.h>
-#include <omp.h>
 #include <string.h>
 
 struct backward {
@@ -18,6 +17,7 @@ struct backward {
     nf_tensor g, dq, dk, dv; /* fp32; dk, dv: of part 0, or all parts beside one another */
     nf_tensor sum_k, sum_v;  /* fp32 results when there are parts */
     float *delta;            /* [heads, T] */
+    nf_queue *queue;
 };
 
 struct tile {
@@ -123,13 +123,14 @@ static void key_tile(const struct backward *w, struct tile *t, const struct plac
     nf_cpu_gemm(false, false, m, a->d_qk, nj, 1.0f, t->d, nj, key, ldk, 1.0f, t->dq, a->d_qk);
 }
 
-static void one_part(const struct backward *w, int64_t task, float *lane, nf_queue *progress)
+static void one_part(void *ctx, int64_t task, int64_t lane)
 {
+    const struct backward *w = ctx;
     const struct nf_attention_arg *a = w->f.arg;
     const struct attention_cut *c = &w->f.cut;
     struct place p = {.row = task / (a->kv_heads * c->parts), .kv = task / c->parts % a->kv_heads, .part = task % c->parts};
     const int64_t own = p.part * a->kv_heads + p.kv;
-    struct tile t = tile_in(lane, c, a);
+    struct tile t = tile_in(w->f.lanes + lane * w->f.lane, c, a);
 
     p.h0 = p.kv * c->ratio + p.part * c->stack;
     for (int64_t i = p.row * a->seq.len; i < (p.row + 1) * a->seq.len; i++) {
@@ -143,24 +144,29 @@ static void one_part(const struct backward *w, int64_t task, float *lane, nf_que
         for (int64_t j0 = w->f.first[p.row * a->seq.len + p.i0]; j0 < end; j0 += c->bk)
             key_tile(w, &t, &p, j0, end - j0 < c->bk ? end - j0 : c->bk);
         store_dq(w, &t, &p);
-        if (progress)
-            nf_queue_progress(progress);
+        if (lane == 0)
+            nf_queue_progress(w->queue);
     }
 }
 
-/* to [T, width] = sum over parts of from [T, parts width] */
-static void sum_parts(nf_queue *q, const nf_tensor *to, const nf_tensor *from, int64_t parts)
+/* to [width] = sum over parts of from [parts, width] */
+static void sum_row(float *to, const float *from, int64_t parts, int64_t width)
 {
-    const int64_t width = to->dim[1];
+    memcpy(to, from, (size_t)width * sizeof(float));
+    for (int64_t p = 1; p < parts; p++)
+        for (int64_t c = 0; c < width; c++)
+            to[c] += from[p * width + c];
+}
 
-#pragma omp parallel for schedule(static) num_threads(nf_device_threads(nf_queue_device(q)))
-    for (int64_t t = 0; t < to->dim[0]; t++) {
-        const float *x = (const float *)from->data + t * from->stride[0];
-        float *y = (float *)to->data + t * to->stride[0];
-        memcpy(y, x, (size_t)width * sizeof(float));
-        for (int64_t p = 1; p < parts; p++)
-            for (int64_t c = 0; c < width; c++)
-                y[c] += x[p * width + c];
+static void sum_block(void *ctx, int64_t block, int64_t lane)
+{
+    const struct backward *w = ctx;
+    const struct nf_attention_arg *a = w->f.arg;
+
+    (void)lane;
+    for (int64_t t = block * NF_ROW_BLOCK; t < nf_block_end(block, w->sum_k.dim[0]); t++) {
+        sum_row(nf_row_out(&w->sum_k, t), nf_row(&w->dk, t), w->f.cut.parts, (int64_t)a->kv_heads * a->d_qk);
+        sum_row(nf_row_out(&w->sum_v, t), nf_row(&w->dv, t), w->f.cut.parts, (int64_t)a->kv_heads * a->d_v);
     }
 }
 
@@ -240,17 +246,10 @@ nf_status nf_cpu_attention_bwd(nf_queue *q, nf_out dquery, nf_out dkey, nf_out d
     nf_stage_load(q, &j->v, value);
     nf_stage_load(q, &j->o, o);
     nf_stage_load(q, &w.g, d_o);
-#pragma omp parallel num_threads(nf_lane_threads(q, j->tasks))
-    {
-        const int lane = omp_get_thread_num();
-#pragma omp for schedule(dynamic)
-        for (int64_t task = 0; task < j->tasks; task++)
-            one_part(&w, task, j->lanes + lane * j->lane, lane == 0 ? q : NULL);
-    }
-    if (j->cut.parts > 1) {
-        sum_parts(q, &w.sum_k, &w.dk, j->cut.parts);
-        sum_parts(q, &w.sum_v, &w.dv, j->cut.parts);
-    }
+    w.queue = q;
+    nf_cpu_lanes(q, j->tasks, one_part, &w);
+    if (j->cut.parts > 1)
+        nf_cpu_lanes(q, nf_row_blocks(w.sum_k.dim[0]), sum_block, &w);
     nf_stage_store(q, dquery, &w.dq);
     nf_stage_store(q, dkey, &w.sum_k);
     nf_stage_store(q, dvalue, &w.sum_v);

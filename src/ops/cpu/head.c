@@ -26,7 +26,7 @@ struct head {
     float *h, *dh, *z, *w, *dw;    /* block of h and dh; logits; tiles of w and dw where these are bf16 */
     float *max, *sum, *target;     /* [tokens] */
     int64_t ldz;
-    int threads;
+    nf_queue *q;
 };
 
 static size_t lay(struct head *s, nf_in h, nf_in w, bool gradients, nf_grad dw, void *scratch)
@@ -66,9 +66,8 @@ static const float *weight_tile(const struct head *s, nf_in w, int64_t v0, int64
     *ld = w->dtype == NF_F32 ? w->stride[0] : s->H;
     if (w->dtype == NF_F32)
         return nf_row(w, v0);
-#pragma omp parallel for schedule(static) num_threads(s->threads)
-    for (int64_t v = 0; v < nv; v++)
-        nf_widen_row(s->w + v * s->H, nf_row(w, v0 + v), w->dtype, s->H);
+    const nf_tensor rows = nf_rows(*w, v0, nv), to = nf_matrix(s->w, NF_F32, nv, s->H, s->H);
+    nf_stage_load(s->q, &to, &rows);
     return s->w;
 }
 
@@ -77,7 +76,7 @@ static void logits_tile(const struct head *s, int64_t n, nf_in w, int64_t v0, in
     int64_t ld;
     const float *tile = weight_tile(s, w, v0, nv, &ld);
 
-    nf_cpu_gemm_shared(s->threads, false, true, n, nv, s->H, 1.0f, s->h, s->H, tile, ld, 0.0f, z, s->ldz);
+    nf_cpu_gemm_shared(s->q, false, true, n, nv, s->H, 1.0f, s->h, s->H, tile, ld, 0.0f, z, s->ldz);
 }
 
 NF_CLONES static void sum_row(const float *z, int64_t n, float *max, float *sum)
@@ -101,8 +100,43 @@ NF_CLONES static void gradient_row(float *z, int64_t n, float lse, float scale)
         z[v] = nf_vexp(z[v] - lse) * scale;
 }
 
+struct rows {
+    const struct head *s;
+    const int32_t *index, *target;
+    int64_t n, v0, nv;
+    float *z, scale;
+};
+
+static void first_rows(void *ctx, int64_t block, int64_t lane)
+{
+    const struct rows *r = ctx;
+    const struct head *s = r->s;
+
+    (void)lane;
+    for (int64_t i = block * NF_ROW_BLOCK; i < nf_block_end(block, r->n); i++) {
+        const int64_t y = r->target[r->index[i]] - r->v0;
+        sum_row(r->z + i * s->ldz, r->nv, &s->max[i], &s->sum[i]);
+        if (y >= 0 && y < r->nv)
+            s->target[i] = r->z[i * s->ldz + y];
+    }
+}
+
+static void second_rows(void *ctx, int64_t block, int64_t lane)
+{
+    const struct rows *r = ctx;
+    const struct head *s = r->s;
+
+    (void)lane;
+    for (int64_t i = block * NF_ROW_BLOCK; i < nf_block_end(block, r->n); i++) {
+        const int64_t y = r->target[r->index[i]] - r->v0;
+        gradient_row(r->z + i * s->ldz, r->nv, s->max[i], r->scale);
+        if (y >= 0 && y < r->nv)
+            r->z[i * s->ldz + y] -= r->scale;
+    }
+}
+
 /* First pass over the vocabulary: max becomes the log-sum-exp, target the target's logit. */
-static void first_pass(nf_queue *q, const struct head *s, int64_t n, nf_in w, const int32_t *index, const int32_t *target)
+static void first_pass(const struct head *s, int64_t n, nf_in w, const int32_t *index, const int32_t *target)
 {
     for (int64_t i = 0; i < n; i++) {
         s->max[i] = -INFINITY;
@@ -112,14 +146,7 @@ static void first_pass(nf_queue *q, const struct head *s, int64_t n, nf_in w, co
         const int64_t nv = s->V - v0 < s->tile ? s->V - v0 : s->tile;
         float *z = s->z + (s->whole ? v0 : 0);
         logits_tile(s, n, w, v0, nv, z);
-#pragma omp parallel for schedule(static) num_threads(s->threads)
-        for (int64_t i = 0; i < n; i++) {
-            const int64_t y = target[index[i]] - v0;
-            sum_row(z + i * s->ldz, nv, &s->max[i], &s->sum[i]);
-            if (y >= 0 && y < nv)
-                s->target[i] = z[i * s->ldz + y];
-        }
-        nf_queue_progress(q);
+        nf_cpu_lanes(s->q, nf_row_blocks(n), first_rows, &(struct rows){s, index, target, n, v0, nv, z, 0.0f});
     }
     for (int64_t i = 0; i < n; i++)
         s->max[i] += logf(s->sum[i]);
@@ -134,14 +161,14 @@ static void weight_gradient(const struct head *s, int64_t n, nf_grad dw, bool fi
     if (narrow && !first)
         for (int64_t v = 0; v < nv; v++)
             nf_widen_row(to + v * s->H, nf_row(&dw.t, v0 + v), dw.t.dtype, s->H);
-    nf_cpu_gemm_shared(s->threads, true, false, nv, s->H, n, 1.0f, z, s->ldz, s->h, s->H, first ? 0.0f : 1.0f, to,
+    nf_cpu_gemm_shared(s->q, true, false, nv, s->H, n, 1.0f, z, s->ldz, s->h, s->H, first ? 0.0f : 1.0f, to,
                        narrow ? s->H : dw.t.stride[0]);
     for (int64_t v = 0; narrow && v < nv; v++)
         nf_narrow_row(nf_row_out(&dw.t, v0 + v), dw.t.dtype, to + v * s->H, s->H);
 }
 
-static void second_pass(nf_queue *q, const struct head *s, int64_t n, bool dh, nf_grad dw, bool first, nf_in w,
-                        const int32_t *index, const int32_t *target, float scale)
+static void second_pass(const struct head *s, int64_t n, bool dh, nf_grad dw, bool first, nf_in w, const int32_t *index,
+                        const int32_t *target, float scale)
 {
     for (int64_t v0 = 0; v0 < s->V; v0 += s->tile) {
         const int64_t nv = s->V - v0 < s->tile ? s->V - v0 : s->tile;
@@ -149,20 +176,13 @@ static void second_pass(nf_queue *q, const struct head *s, int64_t n, bool dh, n
         int64_t ld;
         if (!s->whole)
             logits_tile(s, n, w, v0, nv, z);
-#pragma omp parallel for schedule(static) num_threads(s->threads)
-        for (int64_t i = 0; i < n; i++) {
-            const int64_t y = target[index[i]] - v0;
-            gradient_row(z + i * s->ldz, nv, s->max[i], scale);
-            if (y >= 0 && y < nv)
-                z[i * s->ldz + y] -= scale;
-        }
+        nf_cpu_lanes(s->q, nf_row_blocks(n), second_rows, &(struct rows){s, index, target, n, v0, nv, z, scale});
         if (dh) {
             const float *tile = weight_tile(s, w, v0, nv, &ld);
-            nf_cpu_gemm_shared(s->threads, false, false, n, s->H, nv, 1.0f, z, s->ldz, tile, ld, v0 ? 1.0f : 0.0f, s->dh, s->H);
+            nf_cpu_gemm_shared(s->q, false, false, n, s->H, nv, 1.0f, z, s->ldz, tile, ld, v0 ? 1.0f : 0.0f, s->dh, s->H);
         }
         if (dw.t.data)
             weight_gradient(s, n, dw, first, v0, nv, z);
-        nf_queue_progress(q);
     }
 }
 
@@ -180,7 +200,7 @@ nf_status nf_cpu_head_loss(nf_queue *q, double *loss, float *token_loss, nf_out 
     struct head s;
 
     lay(&s, h, w, dh != NULL, dw, scratch);
-    s.threads = nf_device_threads(nf_queue_device(q));
+    s.q = q;
     for (int64_t t = 0; t < s.T; t++) {
         if (target[t] != -100 && (target[t] < 0 || target[t] >= s.V))
             return nf_fail(NF_EBUG, "head_loss: target %d of token %lld, the vocabulary has %lld", target[t], (long long)t,
@@ -201,7 +221,7 @@ nf_status nf_cpu_head_loss(nf_queue *q, double *loss, float *token_loss, nf_out 
         const int32_t *index = s.index + i0;
         for (int64_t i = 0; i < n; i++)
             nf_widen_row(s.h + i * s.H, nf_row(h, index[i]), h->dtype, s.H);
-        first_pass(q, &s, n, w, index, target);
+        first_pass(&s, n, w, index, target);
         for (int64_t i = 0; i < n; i++) {
             const float own = s.max[i] - s.target[i];
             sum += (double)own;
@@ -209,7 +229,7 @@ nf_status nf_cpu_head_loss(nf_queue *q, double *loss, float *token_loss, nf_out 
                 token_loss[index[i]] = own;
         }
         if (dh || dw.t.data)
-            second_pass(q, &s, n, dh != NULL, dw, i0 == 0 && !dw.accumulate, w, index, target, *scale);
+            second_pass(&s, n, dh != NULL, dw, i0 == 0 && !dw.accumulate, w, index, target, *scale);
         for (int64_t i = 0; dh && i < n; i++)
             nf_narrow_row(nf_row_out(dh, index[i]), dh->dtype, s.dh + i * s.H, s.H);
     }
@@ -230,7 +250,7 @@ size_t nf_cpu_head_logits_scratch(nf_in h, nf_in w)
 nf_status nf_cpu_head_logits(nf_queue *q, nf_out logits, nf_in h, nf_in w, void *scratch)
 {
     struct nf_bump b = {.base = scratch};
-    struct head s = {.V = w->dim[0], .H = h->dim[1], .threads = nf_device_threads(nf_queue_device(q))};
+    struct head s = {.V = w->dim[0], .H = h->dim[1], .q = q};
     const nf_tensor x = nf_stage(&b, h);
 
     s.tile = s.V < 4096 ? s.V : 4096;
@@ -240,9 +260,8 @@ nf_status nf_cpu_head_logits(nf_queue *q, nf_out logits, nf_in h, nf_in w, void 
         const int64_t nv = s.V - v0 < s.tile ? s.V - v0 : s.tile;
         int64_t ld;
         const float *tile = weight_tile(&s, w, v0, nv, &ld);
-        nf_cpu_gemm_shared(s.threads, false, true, x.dim[0], nv, s.H, 1.0f, x.data, x.stride[0], tile, ld, 0.0f,
+        nf_cpu_gemm_shared(q, false, true, x.dim[0], nv, s.H, 1.0f, x.data, x.stride[0], tile, ld, 0.0f,
                            (float *)logits->data + v0, logits->stride[0]);
-        nf_queue_progress(q);
     }
     return NF_OK;
 }

@@ -16,13 +16,19 @@ static inline int64_t nf_lanes(int64_t tasks)
     return tasks < NF_LANES ? tasks : NF_LANES;
 }
 
-/* Threads of a parallel region over so many tasks. */
-static inline int nf_lane_threads(nf_queue *q, int64_t tasks)
-{
-    int threads = nf_device_threads(nf_queue_device(q));
-    int64_t lanes = nf_lanes(tasks);
+/* fn(ctx, task, lane) for all tasks, in any order; pending work progresses between them. Not nested. */
+typedef void nf_lane_fn(void *ctx, int64_t task, int64_t lane);
+void nf_cpu_lanes(nf_queue *q, int64_t tasks, nf_lane_fn *fn, void *ctx);
 
-    return threads < lanes ? threads : lanes < 1 ? 1 : (int)lanes;
+/* Loops over rows that need no lane run over blocks of them. */
+enum { NF_ROW_BLOCK = 32 };
+static inline int64_t nf_row_blocks(int64_t rows)
+{
+    return (rows + NF_ROW_BLOCK - 1) / NF_ROW_BLOCK;
+}
+static inline int64_t nf_block_end(int64_t block, int64_t rows)
+{
+    return (block + 1) * NF_ROW_BLOCK < rows ? (block + 1) * NF_ROW_BLOCK : rows;
 }
 
 /* Cuts scratch into parts; with base NULL it only measures, so that size and layout are one function. */

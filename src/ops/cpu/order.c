@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* order.c: received rows to expert order and back. Sums run in expert order, then in rank order: never in order of arrival. */
 #include "cpu.h"
+#include "half.h"
 #include "lanes.h"
 #include "scratch.h"
 
@@ -68,15 +69,31 @@ nf_status nf_cpu_order_build(nf_queue *q, const struct nf_order *o, const int32_
     return NF_OK;
 }
 
+struct moving {
+    const struct nf_order *o;
+    nf_in from, add;
+    nf_out to;
+    const int32_t *where;
+    int64_t slots, rows;
+    int k;
+    float *side_to;
+    const float *side_from;
+};
+
+static void expand_expert(void *ctx, int64_t e, int64_t lane)
+{
+    const struct moving *m = ctx;
+    const struct nf_order *o = m->o;
+    const size_t bytes = (size_t)m->from->dim[1] * nf_dtype_size(m->from->dtype);
+
+    (void)lane;
+    for (int64_t r = o->begin[e] - o->base; r < o->end[e] - o->base; r++)
+        memcpy(nf_row_out(m->to, r), nf_row(m->from, o->source[r]), bytes);
+}
+
 nf_status nf_cpu_expand(nf_queue *q, nf_out rows, nf_in received, const struct nf_order *o)
 {
-    const size_t bytes = (size_t)received->dim[1] * nf_dtype_size(received->dtype);
-
-#pragma omp parallel for schedule(dynamic) num_threads(nf_device_threads(nf_queue_device(q)))
-    for (int e = 0; e < o->experts; e++)
-        for (int64_t r = o->begin[e] - o->base; r < o->end[e] - o->base; r++)
-            memcpy(nf_row_out(rows, r), nf_row(received, o->source[r]), bytes);
-    nf_queue_progress(q);
+    nf_cpu_lanes(q, o->experts, expand_expert, &(struct moving){.o = o, .from = received, .to = rows});
     return NF_OK;
 }
 
@@ -89,7 +106,7 @@ static void add_span(float *restrict sum, nf_in from, int64_t row, int64_t first
             sum[i] += ((const float *)(const void *)p)[i];
     else
         for (int64_t i = 0; i < n; i++)
-            sum[i] += nf_bf16_to_f32(((const uint16_t *)(const void *)p)[i]);
+            sum[i] += nf_vfrom_bf16(((const uint16_t *)(const void *)p)[i]);
 }
 
 static void store_span(nf_out to, int64_t row, int64_t first, const float *sum, int64_t n)
@@ -112,39 +129,55 @@ static void sum_rows(nf_out to, int64_t row, nf_in from, const int32_t *list, in
     }
 }
 
+static void collapse_block(void *ctx, int64_t block, int64_t lane)
+{
+    const struct moving *m = ctx;
+    const struct nf_order *o = m->o;
+
+    (void)lane;
+    for (int64_t i = block * NF_ROW_BLOCK; i < nf_block_end(block, m->rows); i++) {
+        const int32_t *place = o->place + i * o->k;
+        sum_rows(m->to, i, m->from, place, o->k, NULL);
+        if (!m->side_to)
+            continue;
+        memset(m->side_to + i * o->k, 0, (size_t)o->k * sizeof(float));
+        for (int s = 0; s < o->k && place[s] >= 0; s++)
+            m->side_to[i * o->k + o->slot[place[s]]] = m->side_from[place[s]];
+    }
+}
+
 nf_status nf_cpu_collapse(nf_queue *q, nf_out partial, float *side, nf_in rows, const float *row_side, const struct nf_order *o,
                           const int32_t *count)
 {
-    const int64_t n = *count;
+    struct moving m = {.o = o, .from = rows, .to = partial, .rows = *count, .side_to = side, .side_from = row_side};
 
-#pragma omp parallel for schedule(static) num_threads(nf_device_threads(nf_queue_device(q)))
-    for (int64_t i = 0; i < n; i++) {
-        const int32_t *place = o->place + i * o->k;
-        sum_rows(partial, i, rows, place, o->k, NULL);
-        if (!side)
-            continue;
-        memset(side + i * o->k, 0, (size_t)o->k * sizeof(float));
-        for (int s = 0; s < o->k && place[s] >= 0; s++)
-            side[i * o->k + o->slot[place[s]]] = row_side[place[s]];
-    }
-    nf_queue_progress(q);
+    nf_cpu_lanes(q, nf_row_blocks(m.rows), collapse_block, &m);
     return NF_OK;
+}
+
+static void combine_block(void *ctx, int64_t block, int64_t lane)
+{
+    const struct moving *m = ctx;
+
+    (void)lane;
+    for (int64_t t = block * NF_ROW_BLOCK; t < nf_block_end(block, m->to->dim[0]); t++) {
+        const int32_t *list = m->where + t * m->slots;
+        sum_rows(m->to, t, m->from, list, m->slots, m->add);
+        if (!m->side_to)
+            continue;
+        memset(m->side_to + t * m->k, 0, (size_t)m->k * sizeof(float));
+        for (int64_t r = 0; r < m->slots; r++)
+            for (int s = 0; s < m->k && list[r] >= 0; s++)
+                m->side_to[t * m->k + s] += m->side_from[(int64_t)list[r] * m->k + s];
+    }
 }
 
 nf_status nf_cpu_combine(nf_queue *q, nf_out y, float *weights, nf_in returned, const float *side, const int32_t *where,
                          int64_t slots, int k, nf_in add)
 {
-#pragma omp parallel for schedule(static) num_threads(nf_device_threads(nf_queue_device(q)))
-    for (int64_t t = 0; t < y->dim[0]; t++) {
-        const int32_t *list = where + t * slots;
-        sum_rows(y, t, returned, list, slots, add);
-        if (!weights)
-            continue;
-        memset(weights + t * k, 0, (size_t)k * sizeof(float));
-        for (int64_t r = 0; r < slots; r++)
-            for (int s = 0; s < k && list[r] >= 0; s++)
-                weights[t * k + s] += side[(int64_t)list[r] * k + s];
-    }
-    nf_queue_progress(q);
+    struct moving m = {
+        .from = returned, .add = add, .to = y, .where = where, .slots = slots, .k = k, .side_to = weights, .side_from = side};
+
+    nf_cpu_lanes(q, nf_row_blocks(y->dim[0]), combine_block, &m);
     return NF_OK;
 }

@@ -13,10 +13,7 @@
 #include "vmath.h"
 
 #include <math.h>
-#include <omp.h>
 #include <string.h>
-
-enum { BLOCK = 64 /* tokens of a task */ };
 
 struct buffer {
     float *choice, *group, *key; /* [E], [groups], [k] */
@@ -33,17 +30,12 @@ static struct buffer cut(struct nf_bump *b, int64_t experts, const struct nf_rou
     return s;
 }
 
-static int64_t tasks_of(const struct nf_route_arg *a)
-{
-    return (a->seq.rows * a->seq.len + BLOCK - 1) / BLOCK;
-}
-
 size_t nf_cpu_route_scratch(int64_t experts, const struct nf_route_arg *arg)
 {
     struct nf_bump b = {0};
 
     cut(&b, experts, arg);
-    return b.at * (size_t)nf_lanes(tasks_of(arg));
+    return b.at * (size_t)nf_lanes(nf_row_blocks(arg->seq.rows * arg->seq.len));
 }
 
 static float number(float x)
@@ -177,9 +169,24 @@ static void weigh(float *weights, const int32_t *ids, const float *scores, const
         weights[i] = (float)((double)a->scale * exp((double)logits[ids[i]] - (double)max) / sum);
 }
 
-static void one_token(int64_t t, int32_t *ids, float *weights, float *scores, const float *logits, int64_t experts,
-                      const float *correction, uint64_t mixed, const struct nf_route_arg *a, struct buffer *s)
+struct job {
+    const struct nf_route_arg *arg;
+    nf_in logits, scores;
+    const float *correction;
+    uint64_t mixed; /* key of the random gate */
+    int32_t *ids;
+    float *weights;
+    char *lanes;
+    size_t lane;
+};
+
+static void one_token(const struct job *j, int64_t t, struct buffer *s)
 {
+    const struct nf_route_arg *a = j->arg;
+    const int64_t experts = j->logits->dim[1];
+    const float *logits = nf_row(j->logits, t), *correction = j->correction;
+    float *scores = nf_row_out(j->scores, t), *weights = j->weights + t * a->k;
+    int32_t *ids = j->ids + t * a->k;
     const int64_t row = t / a->seq.len, position = t % a->seq.len;
 
     (a->score == NF_SCORE_SIGMOID ? sigmoid_row : softmax_row)(scores, logits, experts);
@@ -191,7 +198,7 @@ static void one_token(int64_t t, int32_t *ids, float *weights, float *scores, co
         return;
     }
     if (a->gate == NF_GATE_RANDOM)
-        choose_random(ids, experts, a->k, mixed, a->global_row[row], position);
+        choose_random(ids, experts, a->k, j->mixed, a->global_row[row], position);
     else if (a->gate == NF_GATE_CONTIGUOUS)
         choose_contiguous(ids, experts, a->k, a->global_row[row] * a->seq.len + position);
     else {
@@ -203,31 +210,39 @@ static void one_token(int64_t t, int32_t *ids, float *weights, float *scores, co
     weigh(weights, ids, scores, logits, a);
 }
 
+static void route_block(void *ctx, int64_t block, int64_t lane)
+{
+    const struct job *j = ctx;
+    struct nf_bump b = {.base = j->lanes + (size_t)lane * j->lane};
+    struct buffer s = cut(&b, j->logits->dim[1], j->arg);
+
+    for (int64_t t = block * NF_ROW_BLOCK; t < nf_block_end(block, j->logits->dim[0]); t++)
+        one_token(j, t, &s);
+}
+
 nf_status nf_cpu_route(nf_queue *q, int32_t *ids, float *weights, nf_out scores, int32_t *load, nf_in logits,
                        const float *correction, const struct nf_route_arg *arg, void *scratch)
 {
-    const int64_t T = logits->dim[0], E = logits->dim[1], tasks = tasks_of(arg);
-    const size_t lane = tasks ? nf_cpu_route_scratch(E, arg) / (size_t)nf_lanes(tasks) : 0;
     const nf_rng_key key = {.seed = arg->seed,
                             .step = arg->gate == NF_GATE_RANDOM ? (uint64_t)arg->vars->step : 0,
                             .purpose = NF_RNG_GATE,
                             .layer = arg->layer};
-    const uint64_t mixed = nf_rng_mix(key);
+    struct nf_bump one = {0};
+    struct job j = {.arg = arg,
+                    .logits = logits,
+                    .scores = scores,
+                    .correction = correction,
+                    .mixed = nf_rng_mix(key),
+                    .ids = ids,
+                    .weights = weights,
+                    .lanes = scratch};
 
-#pragma omp parallel num_threads(nf_lane_threads(q, tasks))
-    {
-        struct nf_bump b = {.base = (char *)scratch + (size_t)omp_get_thread_num() * lane};
-        struct buffer s = cut(&b, E, arg);
-#pragma omp for schedule(static)
-        for (int64_t task = 0; task < tasks; task++)
-            for (int64_t t = task * BLOCK; t < T && t < (task + 1) * BLOCK; t++)
-                one_token(t, ids + t * arg->k, weights + t * arg->k, nf_row_out(scores, t), nf_row(logits, t), E, correction,
-                          mixed, arg, &s);
-    }
-    for (int64_t i = 0; i < T * arg->k; i++)
+    cut(&one, logits->dim[1], arg);
+    j.lane = one.at;
+    nf_cpu_lanes(q, nf_row_blocks(logits->dim[0]), route_block, &j);
+    for (int64_t i = 0; i < logits->dim[0] * arg->k; i++)
         if (ids[i] >= 0)
             load[ids[i]]++;
-    nf_queue_progress(q);
     return NF_OK;
 }
 
@@ -269,13 +284,30 @@ static void token_bwd(float *dl, const float *dw, const int32_t *ids, const floa
         dl[ids[i]] = (float)(scale * (double)s[ids[i]] * ((double)dw[i] - mean));
 }
 
+struct job_bwd {
+    const struct nf_route_arg *arg;
+    nf_in dlogits, scores;
+    const float *dweights, *weights;
+    const int32_t *ids;
+};
+
+static void route_bwd_block(void *ctx, int64_t block, int64_t lane)
+{
+    const struct job_bwd *j = ctx;
+    const int64_t k = j->arg->k;
+
+    (void)lane;
+    for (int64_t t = block * NF_ROW_BLOCK; t < nf_block_end(block, j->scores->dim[0]); t++)
+        token_bwd(nf_row_out(j->dlogits, t), j->dweights + t * k, j->ids + t * k, j->weights + t * k, nf_row(j->scores, t),
+                  j->scores->dim[1], j->arg);
+}
+
 nf_status nf_cpu_route_bwd(nf_queue *q, nf_out dlogits, const float *dweights, const int32_t *ids, const float *weights,
                            nf_in scores, const struct nf_route_arg *arg, void *scratch)
 {
+    struct job_bwd j = {arg, dlogits, scores, dweights, weights, ids};
+
     (void)scratch;
-#pragma omp parallel for schedule(static) num_threads(nf_device_threads(nf_queue_device(q)))
-    for (int64_t t = 0; t < scores->dim[0]; t++)
-        token_bwd(nf_row_out(dlogits, t), dweights + t * arg->k, ids + t * arg->k, weights + t * arg->k, nf_row(scores, t),
-                  scores->dim[1], arg);
+    nf_cpu_lanes(q, nf_row_blocks(scores->dim[0]), route_bwd_block, &j);
     return NF_OK;
 }

@@ -17,4 +17,13 @@ size_t nf_cpu_order_scratch(const struct nf_order *order);
 size_t nf_cpu_head_scratch(nf_in h, nf_in w, bool gradients, nf_grad dw);
 size_t nf_cpu_head_logits_scratch(nf_in h, nf_in w);
 
+size_t nf_cpu_embed_bwd_scratch(int64_t tokens, nf_grad dw);
+size_t nf_cpu_add_norm_scratch(nf_out stream, nf_out y, nf_in prev, nf_in branch, nf_in w);
+size_t nf_cpu_add_norm_bwd_scratch(nf_out dstream, nf_in dy, nf_in stream, nf_in w);
+size_t nf_cpu_gated_norm_scratch(nf_out o, nf_in y, nf_in z, nf_in w);
+size_t nf_cpu_gated_norm_bwd_scratch(nf_out dy, nf_out dz, nf_out o_again, nf_in d_o, nf_in y, nf_in z, nf_in w);
+size_t nf_cpu_conv_silu_scratch(nf_out y, nf_in x, nf_in w);
+size_t nf_cpu_conv_silu_bwd_scratch(nf_out dx, nf_in dy, nf_in x, nf_in w);
+size_t nf_cpu_sumsq_scratch(nf_in x);
+
 #endif

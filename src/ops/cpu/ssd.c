@@ -10,7 +10,6 @@
 #include "ssd.h"
 
 #include <math.h>
-#include <omp.h>
 #include <string.h>
 
 size_t nf_cpu_ssd_kept(const struct nf_ssd_arg *arg)
@@ -26,11 +25,15 @@ struct forward {
 };
 
 /* U of the chunk, into the state that enters the next one */
-static void chunk_state(const struct ssd_job *j, int64_t task, float *lane)
+static void chunk_state(void *ctx, int64_t task, int64_t lane)
 {
+    const struct forward *f = ctx;
+    const struct ssd_job *j = &f->j;
     const struct ssd_cut *c = &j->cut;
     const struct ssd_chunk k = nf_cpu_ssd_chunk(j, task);
     const int64_t m = k.n - k.leaving, t1 = k.t0 + k.leaving;
+
+    float *pack = j->lanes + lane * j->lane;
 
     if (k.chunk == c->chunks - 1)
         return;
@@ -43,22 +46,25 @@ static void chunk_state(const struct ssd_job *j, int64_t task, float *lane)
             for (int64_t i = 0; i < m; i++) {
                 const float w = dt[t1 + i] * ssd_decay(hi, lo, e, hi[t1 + i], lo[t1 + i]);
                 const float *x = ssd_at(&j->x, t1 + i, (h0 + h) * c->P);
-                float *to = lane + i * width + h * c->P;
+                float *to = pack + i * width + h * c->P;
                 for (int64_t p = 0; p < c->P; p++)
                     to[p] = w * x[p];
             }
         }
-        nf_cpu_gemm(true, false, width, c->N, m, 1.0f, lane, width, ssd_at(&j->b, t1, k.group * c->N), j->b.stride[0], 0.0f,
+        nf_cpu_gemm(true, false, width, c->N, m, 1.0f, pack, width, ssd_at(&j->b, t1, k.group * c->N), j->b.stride[0], 0.0f,
                     ssd_state(j->states, j, k.row, k.chunk + 1, h0), c->N);
     }
 }
 
 /* H_{c+1} += exp(s_e) H_c where the segment goes through */
-static void pass_states(const struct ssd_job *j, int64_t task)
+static void pass_states(void *ctx, int64_t task, int64_t lane)
 {
+    const struct forward *f = ctx;
+    const struct ssd_job *j = &f->j;
     const struct ssd_cut *c = &j->cut;
     const int64_t row = task / j->arg->heads, h = task % j->arg->heads, size = c->P * c->N;
 
+    (void)lane;
     memset(ssd_state(j->states, j, row, 0, h), 0, (size_t)size * sizeof(float));
     for (int64_t chunk = 1; chunk + 1 < c->chunks; chunk++) {
         const struct ssd_chunk k = nf_cpu_ssd_chunk(j, (row * c->chunks + chunk) * j->arg->groups);
@@ -110,12 +116,13 @@ static void from_state(const struct forward *f, const struct ssd_chunk *k)
         }
 }
 
-static void chunk_output(const struct forward *f, int64_t task, float *lane)
+static void chunk_output(void *ctx, int64_t task, int64_t lane)
 {
+    const struct forward *f = ctx;
     const struct ssd_job *j = &f->j;
     const struct ssd_cut *c = &j->cut;
     const struct ssd_chunk k = nf_cpu_ssd_chunk(j, task);
-    float *cb = lane, *w = lane + c->Q * c->Q;
+    float *cb = j->lanes + lane * j->lane, *w = cb + c->Q * c->Q;
 
     from_state(f, &k);
     nf_cpu_ssd_cb(j, &k, cb);
@@ -174,23 +181,9 @@ nf_status nf_cpu_ssd(nf_queue *q, nf_out y, void *kept, nf_in x, nf_in b, nf_in 
     nf_stage_load(q, &j->b, b);
     nf_stage_load(q, &j->c, c);
     nf_cpu_ssd_prepare(q, j, dt, dt_bias, a_log);
-#pragma omp parallel num_threads(nf_lane_threads(q, j->cut.tasks))
-    {
-        const int lane = omp_get_thread_num();
-        float *mine = j->lanes + lane * j->lane;
-#pragma omp for schedule(dynamic)
-        for (int64_t task = 0; task < j->cut.tasks; task++)
-            chunk_state(j, task, mine);
-#pragma omp for schedule(dynamic)
-        for (int64_t task = 0; task < arg->seq.rows * arg->heads; task++)
-            pass_states(j, task);
-#pragma omp for schedule(dynamic)
-        for (int64_t task = 0; task < j->cut.tasks; task++) {
-            chunk_output(&f, task, mine);
-            if (lane == 0)
-                nf_queue_progress(q);
-        }
-    }
+    nf_cpu_lanes(q, j->cut.tasks, chunk_state, &f);
+    nf_cpu_lanes(q, arg->seq.rows * arg->heads, pass_states, &f);
+    nf_cpu_lanes(q, j->cut.tasks, chunk_output, &f);
     nf_stage_store(q, y, &f.y);
     return NF_OK;
 }

@@ -10,32 +10,36 @@
 #include "ssd_bwd.h"
 
 #include <math.h>
-#include <omp.h>
 #include <string.h>
 
-static void chunk_gradient(const struct ssd_bwd *w, int64_t task, float *lane)
+static void chunk_gradient(void *ctx, int64_t task, int64_t lane)
 {
+    const struct ssd_bwd *w = ctx;
     const struct ssd_job *j = &w->j;
     const struct ssd_cut *c = &j->cut;
     const struct ssd_chunk k = nf_cpu_ssd_chunk(j, task);
+
+    float *pack = j->lanes + lane * j->lane;
 
     if (k.chunk == 0)
         return;
     for (int64_t first = 0; first < c->ratio; first += c->stack) {
         const int64_t heads = c->ratio - first < c->stack ? c->ratio - first : c->stack, h0 = k.group * c->ratio + first;
         const int64_t width = heads * c->P;
-        nf_cpu_ssd_pack_g(w, &k, h0, heads, lane);
-        nf_cpu_gemm(true, false, width, c->N, k.carried, 1.0f, lane, width, ssd_at(&j->c, k.t0, k.group * c->N), j->c.stride[0],
+        nf_cpu_ssd_pack_g(w, &k, h0, heads, pack);
+        nf_cpu_gemm(true, false, width, c->N, k.carried, 1.0f, pack, width, ssd_at(&j->c, k.t0, k.group * c->N), j->c.stride[0],
                     0.0f, ssd_state(w->r, j, k.row, k.chunk - 1, h0), c->N);
     }
 }
 
-static void pass_gradients(const struct ssd_bwd *w, int64_t task)
+static void pass_gradients(void *ctx, int64_t task, int64_t lane)
 {
+    const struct ssd_bwd *w = ctx;
     const struct ssd_job *j = &w->j;
     const struct ssd_cut *c = &j->cut;
     const int64_t row = task / j->arg->heads, h = task % j->arg->heads, size = c->P * c->N;
 
+    (void)lane;
     memset(ssd_state(w->r, j, row, c->chunks - 1, h), 0, (size_t)size * sizeof(float));
     for (int64_t chunk = c->chunks - 1; chunk > 0; chunk--) {
         const struct ssd_chunk k = nf_cpu_ssd_chunk(j, (row * c->chunks + chunk) * j->arg->groups);
@@ -49,6 +53,7 @@ static void pass_gradients(const struct ssd_bwd *w, int64_t task)
 }
 
 struct sums {
+    const struct ssd_bwd *w;
     nf_out ddt;
     nf_grad ddt_bias, da_log, dd;
     nf_in dt;
@@ -72,8 +77,10 @@ NF_CLONES static void through_softplus(float *v, int64_t n, float low, float hig
     }
 }
 
-static void sum_head(const struct ssd_bwd *w, int64_t h, const struct sums *s)
+static void sum_head(void *ctx, int64_t h, int64_t lane)
 {
+    const struct sums *s = ctx;
+    const struct ssd_bwd *w = s->w;
     const struct ssd_job *j = &w->j;
     const int64_t T = j->cut.T;
     const double rate = -exp((double)s->a_log[h]);
@@ -81,6 +88,7 @@ static void sum_head(const struct ssd_bwd *w, int64_t h, const struct sums *s)
     float *v = j->hi + h * T; /* no longer needed */
     double sum_a = 0.0, sum_bias = 0.0, sum_d = 0.0;
 
+    (void)lane;
     for (int64_t t = 0; t < T; t++) {
         const void *raw = nf_row(s->dt, t);
         v[t] = s->bias[h] + (s->dt->dtype == NF_F32 ? ((const float *)raw)[h] : nf_bf16_to_f32(((const uint16_t *)raw)[h]));
@@ -136,8 +144,8 @@ nf_status nf_cpu_ssd_bwd(nf_queue *q, nf_out dx, nf_out db, nf_out dc, nf_out dd
                          nf_in dy, const void *kept, nf_in x, nf_in b, nf_in c, nf_in dt, nf_in dt_bias, nf_in a_log, nf_in d,
                          const struct nf_ssd_arg *arg, void *scratch)
 {
-    const struct sums s = {ddt, ddt_bias, da_log, dd, dt, dt_bias->data, a_log->data};
     struct ssd_bwd w = {0};
+    struct sums s = {&w, ddt, ddt_bias, da_log, dd, dt, dt_bias->data, a_log->data};
     struct ssd_job *j = &w.j;
 
     lay(&w, x, b, arg, scratch);
@@ -155,26 +163,10 @@ nf_status nf_cpu_ssd_bwd(nf_queue *q, nf_out dx, nf_out db, nf_out dc, nf_out dd
     nf_stage_load(q, &j->c, c);
     nf_stage_load(q, &w.g, dy);
     nf_cpu_ssd_prepare(q, j, dt, dt_bias, a_log);
-#pragma omp parallel num_threads(nf_lane_threads(q, j->cut.tasks))
-    {
-        const int lane = omp_get_thread_num();
-        float *mine = j->lanes + lane * j->lane;
-#pragma omp for schedule(dynamic)
-        for (int64_t task = 0; task < j->cut.tasks; task++)
-            chunk_gradient(&w, task, mine);
-#pragma omp for schedule(dynamic)
-        for (int64_t task = 0; task < arg->seq.rows * arg->heads; task++)
-            pass_gradients(&w, task);
-#pragma omp for schedule(dynamic)
-        for (int64_t task = 0; task < j->cut.tasks; task++) {
-            nf_cpu_ssd_bwd_chunk(&w, task, mine);
-            if (lane == 0)
-                nf_queue_progress(q);
-        }
-#pragma omp for schedule(dynamic)
-        for (int64_t h = 0; h < arg->heads; h++)
-            sum_head(&w, h, &s);
-    }
+    nf_cpu_lanes(q, j->cut.tasks, chunk_gradient, &w);
+    nf_cpu_lanes(q, arg->seq.rows * arg->heads, pass_gradients, &w);
+    nf_cpu_lanes(q, j->cut.tasks, nf_cpu_ssd_bwd_chunk, &w);
+    nf_cpu_lanes(q, arg->heads, sum_head, &s);
     nf_stage_store(q, dx, &w.dx);
     nf_stage_store(q, db, &w.db);
     nf_stage_store(q, dc, &w.dc);

@@ -14,7 +14,7 @@ struct ssd_bwd {
 };
 
 int64_t nf_cpu_ssd_bwd_lane(const struct ssd_cut *c);
-void nf_cpu_ssd_bwd_chunk(const struct ssd_bwd *w, int64_t task, float *lane);
+void nf_cpu_ssd_bwd_chunk(void *ssd_bwd, int64_t task, int64_t lane);
 /* to [carried, heads P] = exp(s_i) g_i */
 void nf_cpu_ssd_pack_g(const struct ssd_bwd *w, const struct ssd_chunk *k, int64_t h0, int64_t heads, float *to);
 

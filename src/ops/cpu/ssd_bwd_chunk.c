@@ -188,13 +188,14 @@ static void one_head(const struct ssd_bwd *w, const struct ssd_chunk *k, int64_t
     }
 }
 
-void nf_cpu_ssd_bwd_chunk(const struct ssd_bwd *w, int64_t task, float *lane)
+void nf_cpu_ssd_bwd_chunk(void *ssd_bwd, int64_t task, int64_t lane)
 {
+    const struct ssd_bwd *w = ssd_bwd;
     const struct ssd_job *j = &w->j;
     const struct ssd_cut *c = &j->cut;
     const struct ssd_chunk k = nf_cpu_ssd_chunk(j, task);
     const int64_t n = k.n, col = k.group * c->N;
-    struct space s = space_in(lane, c);
+    struct space s = space_in(j->lanes + lane * j->lane, c);
 
     for (int64_t i = 0; i < n; i++) {
         memset(ssd_out(&w->db, k.t0 + i, col), 0, (size_t)c->N * sizeof(float));

@@ -54,21 +54,31 @@ NF_CLONES static void steps(float *v, int64_t n, float low, float high)
     }
 }
 
-static void prepare_chunk(struct ssd_job *j, int64_t task, nf_in dt, const float *bias, const float *a_log)
+struct raw {
+    struct ssd_job *j;
+    nf_in dt;
+    const float *bias, *a_log;
+};
+
+static void prepare_chunk(void *ctx, int64_t task, int64_t lane)
 {
+    const struct raw *r = ctx;
+    struct ssd_job *j = r->j;
+    const nf_in dt = r->dt;
     const struct ssd_cut *c = &j->cut;
     const int64_t chunk = task % c->chunks, t0 = task / c->chunks * c->S + chunk * c->Q;
     const int64_t n = c->S - chunk * c->Q < c->Q ? c->S - chunk * c->Q : c->Q;
 
+    (void)lane;
     for (int64_t i = 0; i < n; i++) {
         const void *raw = nf_row(dt, t0 + i);
         for (int64_t h = 0; h < j->arg->heads; h++) {
             float v = dt->dtype == NF_F32 ? ((const float *)raw)[h] : nf_bf16_to_f32(((const uint16_t *)raw)[h]);
-            j->dt[h * c->T + t0 + i] = v + bias[h];
+            j->dt[h * c->T + t0 + i] = v + r->bias[h];
         }
     }
     for (int64_t h = 0; h < j->arg->heads; h++) {
-        const double rate = -exp((double)a_log[h]);
+        const double rate = -exp((double)r->a_log[h]);
         float *step = j->dt + h * c->T + t0, *hi = j->hi + h * c->T + t0, *lo = j->lo + h * c->T + t0;
         double s = 0.0;
         steps(step, n, j->arg->dt_lo, j->arg->dt_hi);
@@ -82,12 +92,8 @@ static void prepare_chunk(struct ssd_job *j, int64_t task, nf_in dt, const float
 
 void nf_cpu_ssd_prepare(nf_queue *q, struct ssd_job *j, nf_in dt, nf_in dt_bias, nf_in a_log)
 {
-    const int64_t tasks = j->arg->seq.rows * j->cut.chunks;
-
     segments(j);
-#pragma omp parallel for schedule(dynamic) num_threads(nf_lane_threads(q, tasks))
-    for (int64_t task = 0; task < tasks; task++)
-        prepare_chunk(j, task, dt, dt_bias->data, a_log->data);
+    nf_cpu_lanes(q, j->arg->seq.rows * j->cut.chunks, prepare_chunk, &(struct raw){j, dt, dt_bias->data, a_log->data});
 }
 
 struct ssd_chunk nf_cpu_ssd_chunk(const struct ssd_job *j, int64_t task)

@@ -1,0 +1,407 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Attention against a plain softmax in fp64, and its gradients against analytic ones that are themselves held against central
+ * differences. Tolerances: see `bound`.
+ */
+#include "oprig.h"
+
+struct shape {
+    const char *what;
+    int64_t rows, len;
+    int heads, kv, dqk, dv;
+    int64_t window;
+    bool sinks;
+    int segments; /* 0: none; 1: two and padding; 2: padding in front, three segments */
+    double spread;
+};
+
+static int32_t *segments_of(const struct shape *s)
+{
+    int32_t *seg = s->segments ? grab(s->rows * s->len, sizeof *seg) : NULL;
+    for (int64_t t = 0; seg && t < s->rows * s->len; t++) {
+        const int64_t i = t % s->len, a = s->len / 3 + t / s->len, b = s->len - s->len / 5;
+        if (s->segments == 1)
+            seg[t] = i < a ? 1 : i < b ? 2 : 0;
+        else
+            seg[t] = i < 2 ? 0 : i < a ? 1 : i < b ? 2 : 3;
+    }
+    return seg;
+}
+
+static bool sees(const struct shape *s, const int32_t *seg, int64_t row, int64_t i, int64_t j)
+{
+    const int32_t *g = seg ? seg + row * s->len : NULL;
+    return j <= i && (s->window == 0 || i - j < s->window) && (!g || (g[i] == g[j] && g[i] != 0));
+}
+
+/* One row and head in fp64. p [len] is work. */
+static double probabilities(const struct shape *s, const int32_t *seg, const double *q, const double *k, const double *sinks,
+                            int64_t row, int h, int64_t i, double *p)
+{
+    const int64_t nq = (int64_t)s->heads * s->dqk, nk = (int64_t)s->kv * s->dqk, t = row * s->len;
+    const int g = h / (s->heads / s->kv);
+    const double scale = s->spread / sqrt((double)s->dqk);
+    double max = sinks ? sinks[h] : -INFINITY, sum = 0.0;
+    bool any = false;
+    for (int64_t j = 0; j <= i; j++) {
+        p[j] = 0.0;
+        if (!sees(s, seg, row, i, j))
+            continue;
+        for (int c = 0; c < s->dqk; c++)
+            p[j] += scale * q[(t + i) * nq + h * s->dqk + c] * k[(t + j) * nk + g * s->dqk + c];
+        max = p[j] > max ? p[j] : max;
+        any = true;
+    }
+    if (!any)
+        return NAN;
+    for (int64_t j = 0; j <= i; j++)
+        if (sees(s, seg, row, i, j))
+            sum += exp(p[j] - max);
+    if (sinks)
+        sum += exp(sinks[h] - max);
+    for (int64_t j = 0; j <= i; j++)
+        p[j] = sees(s, seg, row, i, j) ? exp(p[j] - max) / sum : 0.0;
+    return max + log(sum);
+}
+
+static void reference(const struct shape *s, const int32_t *seg, const double *q, const double *k, const double *v,
+                      const double *sinks, double *o, double *lse)
+{
+    const int64_t no = (int64_t)s->heads * s->dv, nv = (int64_t)s->kv * s->dv, T = s->rows * s->len;
+    double *p = grab(s->len, sizeof *p);
+    for (int64_t t = 0; t < T; t++)
+        for (int h = 0; h < s->heads; h++) {
+            const int64_t row = t / s->len, i = t % s->len;
+            const double l = probabilities(s, seg, q, k, sinks, row, h, i, p);
+            const int g = h / (s->heads / s->kv);
+            lse[h * T + t] = l;
+            for (int c = 0; c < s->dv; c++) {
+                double sum = 0.0;
+                for (int64_t j = 0; l == l && j <= i; j++)
+                    sum += p[j] * v[(row * s->len + j) * nv + g * s->dv + c];
+                o[t * no + h * s->dv + c] = sum;
+            }
+        }
+    free(p);
+}
+
+static void reference_bwd(const struct shape *s, const int32_t *seg, const double *q, const double *k, const double *v,
+                          const double *sinks, const double *o, const double *go, double *dq, double *dk, double *dv,
+                          double *dsinks)
+{
+    const int64_t nq = (int64_t)s->heads * s->dqk, nk = (int64_t)s->kv * s->dqk, no = (int64_t)s->heads * s->dv,
+                  nv = (int64_t)s->kv * s->dv, T = s->rows * s->len;
+    const double scale = s->spread / sqrt((double)s->dqk);
+    double *p = grab(s->len, sizeof *p);
+    memset(dq, 0, (size_t)(T * nq) * sizeof *dq);
+    memset(dk, 0, (size_t)(T * nk) * sizeof *dk);
+    memset(dv, 0, (size_t)(T * nv) * sizeof *dv);
+    memset(dsinks, 0, (size_t)s->heads * sizeof *dsinks);
+    for (int64_t t = 0; t < T; t++)
+        for (int h = 0; h < s->heads; h++) {
+            const int64_t row = t / s->len, i = t % s->len;
+            const double l = probabilities(s, seg, q, k, sinks, row, h, i, p);
+            const int g = h / (s->heads / s->kv);
+            double delta = 0.0;
+            if (!(l == l))
+                continue;
+            for (int c = 0; c < s->dv; c++)
+                delta += go[t * no + h * s->dv + c] * o[t * no + h * s->dv + c];
+            if (sinks)
+                dsinks[h] -= exp(sinks[h] - l) * delta;
+            for (int64_t j = 0; j <= i; j++) {
+                const int64_t u = row * s->len + j;
+                double dp = 0.0, ds;
+                for (int c = 0; c < s->dv; c++) {
+                    dp += go[t * no + h * s->dv + c] * v[u * nv + g * s->dv + c];
+                    dv[u * nv + g * s->dv + c] += p[j] * go[t * no + h * s->dv + c];
+                }
+                ds = scale * p[j] * (dp - delta);
+                for (int c = 0; c < s->dqk; c++) {
+                    dq[t * nq + h * s->dqk + c] += ds * k[u * nk + g * s->dqk + c];
+                    dk[u * nk + g * s->dqk + c] += ds * q[t * nq + h * s->dqk + c];
+                }
+            }
+        }
+    free(p);
+}
+
+struct numbers {
+    int64_t T, nq, nk, no, nv;
+    int32_t *seg;
+    float *q, *k, *v, *go, *sinks;
+    double *Q, *K, *V, *GO, *SINKS, *O, *LSE, *DQ, *DK, *DV, *DS;
+};
+
+static float *drawn(int64_t n, double spread, uint64_t seed, nf_dtype type)
+{
+    float *x = grab(n, sizeof *x);
+    fill_random(x, n, spread, seed);
+    for (int64_t i = 0; i < n && type == NF_BF16; i++)
+        x[i] = nf_bf16_to_f32(nf_f32_to_bf16(x[i]));
+    return x;
+}
+
+static struct numbers numbers_new(const struct shape *s, nf_dtype type)
+{
+    struct numbers n = {.T = s->rows * s->len,
+                        .nq = (int64_t)s->heads * s->dqk,
+                        .nk = (int64_t)s->kv * s->dqk,
+                        .no = (int64_t)s->heads * s->dv,
+                        .nv = (int64_t)s->kv * s->dv};
+    n.seg = segments_of(s);
+    n.q = drawn(n.T * n.nq, 1, 1, type);
+    n.k = drawn(n.T * n.nk, 1, 2, type);
+    n.v = drawn(n.T * n.nv, 1, 3, type);
+    n.go = drawn(n.T * n.no, 1, 4, type);
+    n.sinks = s->sinks ? drawn(s->heads, 2, 5, NF_F32) : NULL;
+    n.Q = widen(n.q, n.T * n.nq);
+    n.K = widen(n.k, n.T * n.nk);
+    n.V = widen(n.v, n.T * n.nv);
+    n.GO = widen(n.go, n.T * n.no);
+    n.SINKS = s->sinks ? widen(n.sinks, s->heads) : NULL;
+    n.O = grab(n.T * n.no, sizeof(double));
+    n.LSE = grab(n.T * s->heads, sizeof(double));
+    n.DQ = grab(n.T * n.nq, sizeof(double));
+    n.DK = grab(n.T * n.nk, sizeof(double));
+    n.DV = grab(n.T * n.nv, sizeof(double));
+    n.DS = grab(s->heads, sizeof(double));
+    reference(s, n.seg, n.Q, n.K, n.V, n.SINKS, n.O, n.LSE);
+    reference_bwd(s, n.seg, n.Q, n.K, n.V, n.SINKS, n.O, n.GO, n.DQ, n.DK, n.DV, n.DS);
+    return n;
+}
+
+static void numbers_free(struct numbers *n)
+{
+    void *all[] = {n->seg, n->q,     n->k, n->v,   n->go, n->sinks, n->Q,  n->K, n->V,
+                   n->GO,  n->SINKS, n->O, n->LSE, n->DQ, n->DK,    n->DV, n->DS};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        free(all[i]);
+}
+
+struct results {
+    float *o, *lse, *dq, *dk, *dv, *ds;
+    bool guarded;
+    size_t peak;
+};
+
+/* q, k and v are slices of one wide matrix, as a layer has them. */
+static struct results run_ops(struct rig *r, const struct shape *s, const struct numbers *n, nf_dtype type, bool accumulate)
+{
+    struct nf_attention_arg arg = {.heads = s->heads,
+                                   .kv_heads = s->kv,
+                                   .d_qk = s->dqk,
+                                   .d_v = s->dv,
+                                   .scale = (float)(s->spread / sqrt((double)s->dqk)),
+                                   .window = s->window,
+                                   .sinks = n->sinks,
+                                   .seq = {.rows = s->rows, .len = s->len, .segment = n->seg}};
+    struct slice q = slice_new(type, n->T, n->nq, 3, n->nq + 5, n->q), k = slice_new(type, n->T, n->nk, 1, n->nk + 2, n->k);
+    struct slice v = slice_new(type, n->T, n->nv, 2, n->nv + 2, n->v), go = slice_new(type, n->T, n->no, 0, n->no + 1, n->go);
+    struct slice o = slice_new(type, n->T, n->no, 1, n->no + 4, NULL), dq = slice_new(type, n->T, n->nq, 2, n->nq + 3, NULL);
+    struct slice dk = slice_new(type, n->T, n->nk, 2, n->nk + 3, NULL), dv = slice_new(type, n->T, n->nv, 1, n->nv + 3, NULL);
+    struct results x = {.lse = grab(n->T * s->heads, sizeof(float)), .ds = grab(s->heads, sizeof(float))};
+    nf_grad ds = {.t = nf_vector(s->sinks ? x.ds : NULL, NF_F32, s->heads), .accumulate = accumulate};
+
+    fill_value(x.ds, s->heads, 3.0f);
+    must(nf_attention(r->q, &o.t, x.lse, &q.t, &k.t, &v.t, &arg), s->what);
+    must(nf_attention_bwd(r->q, &dq.t, &dk.t, &dv.t, ds, &go.t, &q.t, &k.t, &v.t, &o.t, x.lse, &arg), s->what);
+    x.o = slice_get(&o);
+    x.dq = slice_get(&dq);
+    x.dk = slice_get(&dk);
+    x.dv = slice_get(&dv);
+    x.guarded = slice_guarded(&o) && slice_guarded(&dq) && slice_guarded(&dk) && slice_guarded(&dv);
+    x.peak = nf_arena_peak(r->work);
+    struct slice *all[] = {&q, &k, &v, &go, &o, &dq, &dk, &dv};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        slice_free(all[i]);
+    return x;
+}
+
+static void results_free(struct results *x)
+{
+    void *all[] = {x->o, x->lse, x->dq, x->dk, x->dv, x->ds};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        free(all[i]);
+}
+
+/* fp32: dot products of d and of up to `len` terms, each term and sum rounded at 2^-24; logits of size s carry an error of
+ * s 2^-24 sqrt(d) that exp turns into a relative one. bf16: the result, and in the backward also o, are rounded at 2^-9; the
+ * largest value of a gradient sums such errors over `len` terms of alternating sign, and delta = g.o meets p (dP - delta). */
+static double bound(const struct shape *s, nf_dtype type)
+{
+    const double logits = s->spread > 1 ? s->spread : 1;
+    return type == NF_BF16 ? 6.0 / 512 : 6e-8 * (16 + logits * sqrt((double)s->dqk) * 2);
+}
+
+static void compare(const struct shape *s, const struct numbers *n, const struct results *x, nf_dtype type, bool accumulate)
+{
+    char what[128];
+    const double e = bound(s, type);
+    const double one = s->spread / sqrt((double)s->dqk); /* of the terms p (dP - delta) k scale, which vanish with one key */
+    bool finite = true;
+    snprintf(what, sizeof what, "%s %s", s->what, nf_dtype_name(type));
+    near(x->o, n->O, n->T * n->no, 0, e, what, "o");
+    for (int64_t i = 0; i < n->T * s->heads; i++) {
+        finite = finite && isfinite(x->lse[i]);
+        if (!(n->LSE[i] == n->LSE[i]))
+            n->LSE[i] = (double)x->lse[i]; /* padding: any number */
+    }
+    tap_ok(finite, "%s: lse finite", what);
+    near(x->lse, n->LSE, n->T * s->heads, 0, e, what, "lse");
+    near(x->dq, n->DQ, n->T * n->nq, one, e, what, "dq");
+    near(x->dk, n->DK, n->T * n->nk, one, e, what, "dk");
+    near(x->dv, n->DV, n->T * n->nv, 0, e, what, "dv");
+    if (s->sinks) {
+        double *want = grab(s->heads, sizeof *want);
+        for (int h = 0; h < s->heads; h++)
+            want[h] = n->DS[h] + (accumulate ? 3.0 : 0.0);
+        near(x->ds, want, s->heads, 0, e, what, accumulate ? "dsinks, added" : "dsinks, overwritten");
+        free(want);
+    }
+    tap_ok(x->guarded, "%s: nothing written beside the slices", what);
+}
+
+static void check_shape(const struct shape *s, nf_dtype type)
+{
+    struct numbers n = numbers_new(s, type);
+    struct results x[2];
+    for (int threads = 1; threads <= 2; threads++) {
+        struct rig r = rig_open(threads);
+        x[threads - 1] = run_ops(&r, s, &n, type, threads == 2);
+        if (threads == 2) {
+            struct rig dry = rig_dry();
+            struct results none = run_ops(&dry, s, &n, type, false);
+            tap_ok(none.peak == x[1].peak && nf_queue_counted(dry.q).flops == nf_queue_counted(r.q).flops &&
+                       nf_queue_counted(dry.q).launches == 2,
+                   "%s: a dry queue takes the same scratch and counts the same", s->what);
+            results_free(&none);
+            rig_close(&dry);
+        }
+        rig_close(&r);
+    }
+    compare(s, &n, &x[0], type, false);
+    if (s->sinks)
+        compare(s, &n, &x[1], type, true);
+    tap_ok(same_bits(x[0].o, x[1].o, n.T * n.no) && same_bits(x[0].dq, x[1].dq, n.T * n.nq) &&
+               same_bits(x[0].dk, x[1].dk, n.T * n.nk) && same_bits(x[0].dv, x[1].dv, n.T * n.nv),
+           "%s: same bits with one and two threads", s->what);
+    results_free(&x[0]);
+    results_free(&x[1]);
+    numbers_free(&n);
+}
+
+/* The analytic fp64 gradients against central differences of sum(go o): h = 1e-5 leaves h^2 and 1e-16 / h, both near 1e-10. */
+static void check_reference(void)
+{
+    const struct shape s = {"reference", 2, 9, 4, 2, 3, 5, 6, true, 1, 1.0};
+    struct numbers n = numbers_new(&s, NF_F32);
+    double *o = grab(n.T * n.no, sizeof *o), *lse = grab(n.T * s.heads, sizeof *lse), worst = 0.0;
+    double *x[] = {n.Q, n.K, n.V, n.SINKS}, *g[] = {n.DQ, n.DK, n.DV, n.DS};
+    const int64_t count[] = {n.T * n.nq, n.T * n.nk, n.T * n.nv, s.heads};
+    for (int which = 0; which < 4; which++)
+        for (int64_t i = 0; i < count[which]; i++) {
+            const double h = 1e-5, at = x[which][i];
+            double f[2];
+            for (int side = 0; side < 2; side++) {
+                x[which][i] = at + (side ? h : -h);
+                reference(&s, n.seg, n.Q, n.K, n.V, n.SINKS, o, lse);
+                f[side] = 0.0;
+                for (int64_t t = 0; t < n.T * n.no; t++)
+                    f[side] += o[t] * n.GO[t];
+            }
+            x[which][i] = at;
+            const double d = fabs((f[1] - f[0]) / (2 * h) - g[which][i]);
+            worst = d > worst ? d : worst;
+        }
+    tap_ok(worst < 1e-8, "analytic gradients of the reference are those of central differences");
+    tap_note("largest difference %.3g", worst);
+    free(o);
+    free(lse);
+    numbers_free(&n);
+}
+
+/* Two packed sequences and padding against the same two alone: only tile borders differ, so a few units in the last place. */
+static void check_packing(void)
+{
+    const struct shape packed = {"packed", 1, 211, 4, 2, 16, 16, 0, false, 1, 1.0};
+    struct numbers n = numbers_new(&packed, NF_F32);
+    struct rig r = rig_open(1);
+    struct results x = run_ops(&r, &packed, &n, NF_F32, false);
+    int64_t from = 0;
+    for (int32_t which = 1; which <= 2; which++) {
+        struct shape alone = packed;
+        struct numbers m = {.nq = n.nq, .nk = n.nk, .no = n.no, .nv = n.nv};
+        while (m.T + from < packed.len && n.seg[from + m.T] == which)
+            m.T++;
+        alone.len = m.T;
+        m.q = n.q + from * n.nq;
+        m.k = n.k + from * n.nk;
+        m.v = n.v + from * n.nv;
+        m.go = n.go + from * n.no;
+        struct results y = run_ops(&r, &alone, &m, NF_F32, false);
+        double *want[] = {widen(y.o, m.T * n.no), widen(y.dq, m.T * n.nq), widen(y.dk, m.T * n.nk), widen(y.dv, m.T * n.nv)};
+        near(x.o + from * n.no, want[0], m.T * n.no, 0, 1e-6, "packed equals alone", "o");
+        near(x.dq + from * n.nq, want[1], m.T * n.nq, 0, 1e-6, "packed equals alone", "dq");
+        near(x.dk + from * n.nk, want[2], m.T * n.nk, 0, 1e-6, "packed equals alone", "dk");
+        near(x.dv + from * n.nv, want[3], m.T * n.nv, 0, 1e-6, "packed equals alone", "dv");
+        for (int i = 0; i < 4; i++)
+            free(want[i]);
+        results_free(&y);
+        from += m.T;
+    }
+    bool zero = from < packed.len;
+    for (int64_t i = from * n.no; i < n.T * n.no; i++)
+        zero = zero && x.o[i] == 0.0f;
+    for (int64_t i = from * n.nq; i < n.T * n.nq; i++)
+        zero = zero && x.dq[i] == 0.0f;
+    for (int64_t i = from * n.nk; i < n.T * n.nk; i++)
+        zero = zero && x.dk[i] == 0.0f && x.dv[i] == 0.0f;
+    tap_ok(zero, "padding gives zeros and takes no gradient");
+    results_free(&x);
+    rig_close(&r);
+    numbers_free(&n);
+}
+
+static void check_refusal(void)
+{
+    float x[64] = {0}, lse[64];
+    nf_tensor q = nf_matrix(x, NF_F32, 2, 8, 8), k = nf_matrix(x, NF_F32, 2, 4, 4), o = nf_matrix(x, NF_F32, 3, 8, 8);
+    const struct nf_attention_arg arg = {
+        .heads = 4, .kv_heads = 2, .d_qk = 2, .d_v = 2, .scale = 1, .seq = {.rows = 1, .len = 2}};
+    struct rig r = rig_open(1);
+    tap_ok(nf_attention(r.q, &o, lse, &q, &k, &k, &arg) == NF_EBUG && strstr(nf_diagnosis(), "[3, 8]") &&
+               strstr(nf_diagnosis(), "[2, 8]"),
+           "an output of another shape is refused with both shapes");
+    tap_note("%s", nf_diagnosis());
+    nf_diagnosis_clear();
+    rig_close(&r);
+}
+
+int main(void)
+{
+    static const struct shape shapes[] = {
+        {"one token", 1, 1, 2, 1, 4, 4, 0, false, 0, 1.0},
+        {"odd sizes", 3, 17, 3, 3, 5, 7, 0, false, 0, 1.0},
+        {"grouped queries over tiles", 2, 300, 8, 2, 16, 16, 0, false, 0, 1.0},
+        {"one kv head, sixteen tasks of parts", 1, 130, 24, 1, 8, 12, 0, false, 0, 1.0},
+        {"many heads on one kv head", 16, 40, 40, 1, 4, 4, 0, false, 0, 1.0},
+        {"values narrower than keys", 2, 140, 4, 4, 24, 8, 0, false, 0, 1.0},
+        {"window", 2, 290, 4, 2, 8, 8, 37, false, 0, 1.0},
+        {"window of one", 1, 20, 2, 2, 4, 4, 1, false, 0, 1.0},
+        {"sinks and window", 2, 150, 4, 2, 8, 8, 128, true, 0, 1.0},
+        {"segments and padding", 3, 270, 6, 2, 8, 8, 0, false, 1, 1.0},
+        {"padding in front, sinks, window", 2, 200, 4, 1, 8, 8, 50, true, 2, 1.0},
+        {"large logits", 2, 200, 4, 2, 16, 16, 0, false, 0, 1000.0},
+        {"no tokens", 0, 8, 4, 2, 8, 8, 0, true, 0, 1.0},
+    };
+    tap_open();
+    check_reference();
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        check_shape(&shapes[i], NF_F32);
+    check_shape(&shapes[2], NF_BF16);
+    check_shape(&shapes[10], NF_BF16);
+    check_packing();
+    check_refusal();
+    return tap_done();
+}

@@ -23,13 +23,6 @@
 /* ---- what stands there already --------------------------------------------------------------------------------------------
  */
 
-static bool is_weights(const char *name)
-{
-    static const char *const pattern[] = {"*.safetensors", "*.safetensors.*",   "pytorch_model*", "tf_model.h5",
-                                          "flax_model*",   "consolidated*.pth", "*.gguf",         NULL};
-    return nf_st_matches(pattern, name);
-}
-
 /* config.json, weights, and nothing deeper. */
 static nf_status check_is_checkpoint(const char *path)
 {
@@ -137,7 +130,7 @@ nf_status nf_st_dir_create(const char *dir, const char *name, int *fd)
     return status;
 }
 
-static nf_status sync_and_close(int fd, const char *path)
+nf_status nf_st_sync_and_close(int fd, const char *path)
 {
     nf_status status = fsync(fd) == 0 ? NF_OK : nf_fail_errno(errno, path, "cannot bring it to the disk");
     if (close(fd) != 0 && status == NF_OK)
@@ -155,7 +148,7 @@ static nf_status put_file(const char *dir, const char *name, const void *bytes, 
         status = nf_fail_errno(errno, name, "cannot take room for it");
     if (status == NF_OK && ftruncate(fd, (off_t)size) != 0)
         status = nf_fail_errno(errno, name, "cannot set its size");
-    const nf_status closed = sync_and_close(fd, name);
+    const nf_status closed = nf_st_sync_and_close(fd, name);
     return status == NF_OK ? closed : status;
 }
 
@@ -187,100 +180,6 @@ nf_status nf_st_dir_begin(struct nf_st_dir *dir, const struct nf_st_layout *layo
         status = put_file(name, INDEX, text.text, text.len, text.len);
     nf_str_free(&text);
     return status;
-}
-
-/* ---- files that are carried over ------------------------------------------------------------------------------------------
- */
-
-enum { COPY_BYTES = 1 << 20 };
-
-static nf_status copy_file(const char *from_dir, const char *root, const char *to_dir, const char *name, char *buffer)
-{
-    uint64_t size = 0;
-    int in = -1, out = -1;
-    char *path = nf_path_join(from_dir, name);
-    nf_status status = path ? nf_st_file_open(path, root, &in, &size, NULL) : nf_fail(NF_ENOMEM, "%s: no memory", name);
-    if (status == NF_OK)
-        status = nf_st_dir_create(to_dir, name, &out);
-    for (uint64_t at = 0; status == NF_OK && at < size;) {
-        const size_t n = size - at < COPY_BYTES ? (size_t)(size - at) : COPY_BYTES;
-        status = nf_st_pread(in, path, buffer, n, at);
-        if (status == NF_OK)
-            status = nf_st_pwrite(out, name, buffer, n, at);
-        at += n;
-    }
-    for (uint64_t at = 0; status == NF_OK && at < size;) { /* what stands there now */
-        const size_t n = size - at < COPY_BYTES ? (size_t)(size - at) : COPY_BYTES;
-        status = nf_st_pread(in, path, buffer, n, at);
-        if (status == NF_OK)
-            status = nf_st_pread(out, name, buffer + COPY_BYTES, n, at);
-        if (status == NF_OK && memcmp(buffer, buffer + COPY_BYTES, n) != 0)
-            status = nf_fail(NF_EIO, "%s: its copy reads back with other bytes", path);
-        at += n;
-    }
-    if (out >= 0) {
-        const nf_status closed = sync_and_close(out, name);
-        status = status == NF_OK ? closed : status;
-    }
-    if (in >= 0)
-        close(in);
-    free(path);
-    return status;
-}
-
-/* Call `each` for every regular file (or link to one) that is not weights. */
-static nf_status walk(const char *source_dir, nf_status (*each)(void *ctx, const char *name, const struct stat *st), void *ctx)
-{
-    DIR *dir = opendir(source_dir);
-    if (!dir)
-        return nf_fail_errno(errno, source_dir, "cannot list");
-    nf_status status = NF_OK;
-    for (struct dirent *d; status == NF_OK && (d = readdir(dir));) {
-        struct stat st;
-        if (!is_weights(d->d_name) && fstatat(dirfd(dir), d->d_name, &st, 0) == 0 && S_ISREG(st.st_mode))
-            status = each(ctx, d->d_name, &st);
-    }
-    closedir(dir);
-    return status;
-}
-
-struct carrying {
-    const char *from, *root, *to;
-    char *buffer;
-};
-
-static nf_status carry_one(void *ctx, const char *name, const struct stat *st)
-{
-    const struct carrying *c = ctx;
-    (void)st;
-    return copy_file(c->from, c->root, c->to, name, c->buffer);
-}
-
-nf_status nf_st_dir_carry(const struct nf_st_dir *dir, const char *source_dir)
-{
-    if (!source_dir)
-        return NF_OK;
-    char *root = NULL;
-    NF_TRY(nf_st_root(source_dir, &root));
-    struct carrying c = {source_dir, root, dir->temporary, malloc(2 * COPY_BYTES)};
-    const nf_status status =
-        c.buffer ? walk(source_dir, carry_one, &c) : nf_fail(NF_ENOMEM, "%s: no memory to copy files", source_dir);
-    free(c.buffer);
-    free(root);
-    return status;
-}
-
-static nf_status add_size(void *ctx, const char *name, const struct stat *st)
-{
-    (void)name;
-    *(uint64_t *)ctx += (uint64_t)st->st_size;
-    return NF_OK;
-}
-
-nf_status nf_st_dir_carried(const char *source_dir, uint64_t *bytes)
-{
-    *bytes = 0;
-    return source_dir ? walk(source_dir, add_size, bytes) : NF_OK;
 }
 
 /* ---- the end --------------------------------------------------------------------------------------------------------------

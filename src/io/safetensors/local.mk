@@ -18,4 +18,5 @@ libnf_a_SOURCES += \
 	%D%/layout.c \
 	%D%/owners.c \
 	%D%/dir.c \
+	%D%/carry.c \
 	%D%/write.c

@@ -247,7 +247,7 @@ static nf_status find_shards(struct opening *o)
     return st->shards == shards ? NF_OK : nf_fail(NF_ENOMEM, "%s: no memory for its list of shards", st->dir);
 }
 
-/* A path that is a file is a checkpoint of one shard. */
+/* One file is a checkpoint of one shard. */
 static nf_status one_file(struct opening *o, const char *path)
 {
     nf_st *st = o->st;
@@ -260,19 +260,23 @@ static nf_status one_file(struct opening *o, const char *path)
     return NF_OK;
 }
 
-static nf_status parse(struct opening *o, const char *path)
+static nf_status parse(struct opening *o, const char *path, bool file)
 {
     nf_st *st = o->st;
     struct stat info;
+    char shown[280];
     st->dir = strdup(path);
     if (!st->dir)
         return nf_fail(NF_ENOMEM, "%s: no memory for its name", path);
     if (stat(path, &info) != 0)
         return nf_fail_errno(errno, path, "cannot open");
-    if (!S_ISDIR(info.st_mode))
+    if (!file && !S_ISDIR(info.st_mode))
+        return nf_fail(NF_EDATA, "%s: is not a directory\n  Hint: give the directory that holds config.json and the weights.",
+                       nf_str_shown(shown, path, strlen(path)));
+    if (file)
         NF_TRY(one_file(o, path));
     NF_TRY(nf_st_root(st->dir, &st->root));
-    if (S_ISDIR(info.st_mode))
+    if (!file)
         NF_TRY(find_shards(o));
     o->inode = calloc((size_t)st->shards, sizeof *o->inode);
     if (!o->inode)
@@ -285,12 +289,12 @@ static nf_status parse(struct opening *o, const char *path)
     return st->indexed ? check_map(o) : NF_OK;
 }
 
-static nf_status parse_and_pack(const char *path, void **bytes, size_t *n)
+static nf_status parse_and_pack(const char *path, bool file, void **bytes, size_t *n)
 {
     struct opening o = {.st = calloc(1, sizeof *o.st)};
     if (!o.st)
         return nf_fail(NF_ENOMEM, "%s: no memory for its table of tensors", path);
-    nf_status status = parse(&o, path);
+    nf_status status = parse(&o, path, file);
     if (status == NF_OK)
         status = nf_st_table_pack(o.st, bytes, n);
     if (status == NF_OK && o.notes.lines)
@@ -304,12 +308,12 @@ static nf_status parse_and_pack(const char *path, void **bytes, size_t *n)
     return status;
 }
 
-nf_status nf_st_open(const nf_mesh *mesh, const char *dir, nf_st **out)
+static nf_status open_on_all(const nf_mesh *mesh, const char *path, bool file, nf_st **out)
 {
     void *bytes = NULL;
     size_t n = 0;
     nf_st *st = NULL;
-    NF_TRY(nf_agree(mesh, nf_mesh_rank(mesh) == 0 ? parse_and_pack(dir, &bytes, &n) : NF_OK));
+    NF_TRY(nf_agree(mesh, nf_mesh_rank(mesh) == 0 ? parse_and_pack(path, file, &bytes, &n) : NF_OK));
     nf_status status = nf_bcast_blob(nf_mesh_group(mesh, NF_WORLD), 0, &bytes, &n);
     if (status == NF_OK)
         status = nf_agree(mesh, nf_st_table_unpack(bytes, n, &st));
@@ -320,4 +324,14 @@ nf_status nf_st_open(const nf_mesh *mesh, const char *dir, nf_st **out)
     }
     *out = st;
     return NF_OK;
+}
+
+nf_status nf_st_open(const nf_mesh *mesh, const char *dir, nf_st **st)
+{
+    return open_on_all(mesh, dir, false, st);
+}
+
+nf_status nf_st_open_file(const nf_mesh *mesh, const char *path, nf_st **st)
+{
+    return open_on_all(mesh, path, true, st);
 }

@@ -216,7 +216,8 @@ struct nf_st_job {
 nf_status nf_st_jobs_make(const nf_st *st, const struct nf_st_span *span, int64_t spans, const nf_named *named, int n,
                           const bool *take, struct nf_st_job **jobs, int64_t *count);
 
-/* ---- layout.c, owners.c, dir.c: writing ---------------------------------------------------------------------------- */
+/* ---- layout.c, owners.c, dir.c, carry.c: writing ----------------------------------------------------------------------------
+ */
 
 struct nf_st_out {
     struct nf_st_entry e; /* e.name is borrowed */
@@ -262,5 +263,6 @@ void nf_st_dir_end(struct nf_st_dir *dir);                            /* removes
 nf_status nf_st_dir_carried(const char *source_dir, uint64_t *bytes); /* that nf_st_dir_carry would copy */
 /* A new file in the directory, never through a link. */
 nf_status nf_st_dir_create(const char *dir, const char *name, int *fd);
+nf_status nf_st_sync_and_close(int fd, const char *path);
 
 #endif

@@ -14,10 +14,11 @@ typedef nf_status nf_slot_embed(nf_queue *q, nf_out y, const int32_t *ids, nf_in
 typedef nf_status nf_slot_embed_bwd(nf_queue *q, nf_grad dw, const int32_t *ids, nf_in dy, int32_t pad_id, void *scratch);
 
 typedef nf_status nf_slot_add_norm(nf_queue *q, nf_out stream, nf_out y, float *rstd, nf_in prev, nf_in branch, nf_in w,
-                                   double eps, enum nf_norm_rounding rounding);
+                                   double eps, enum nf_norm_rounding rounding, void *scratch);
 typedef nf_status nf_slot_add_norm_bwd(nf_queue *q, nf_out dstream, bool accumulate, nf_grad dw, nf_in dy, nf_in stream,
                                        const float *rstd, nf_in w, void *scratch);
-typedef nf_status nf_slot_gated_norm(nf_queue *q, nf_out o, float *rstd, nf_in y, nf_in z, nf_in w, int groups, double eps);
+typedef nf_status nf_slot_gated_norm(nf_queue *q, nf_out o, float *rstd, nf_in y, nf_in z, nf_in w, int groups, double eps,
+                                     void *scratch);
 typedef nf_status nf_slot_gated_norm_bwd(nf_queue *q, nf_out dy, nf_out dz, nf_out o_again, nf_grad dw, nf_in d_o, nf_in y,
                                          nf_in z, const float *rstd, nf_in w, int groups, void *scratch);
 
@@ -78,10 +79,11 @@ typedef nf_status nf_slot_fill(nf_queue *q, nf_out y, float value);
 /* All slots by name, in the order of the struct: for the check of coverage. */
 #define NF_BACKEND_SLOTS(X)                                                                                                    \
     X(embed)                                                                                                                   \
-    X(embed_bwd) X(add_norm) X(add_norm_bwd) X(gated_norm) X(gated_norm_bwd) X(linear) X(linear_dgrad) X(linear_wgrad)         \
-        X(grouped_linear) X(grouped_dgrad) X(grouped_wgrad) X(attention) X(attention_bwd) X(conv_silu) X(conv_silu_bwd)        \
-            X(ssd_kept) X(ssd) X(ssd_bwd) X(route) X(route_bwd) X(order_build) X(expand) X(collapse) X(combine) X(head_loss)   \
-                X(head_logits) X(adamw) X(sumsq) X(decide) X(cast) X(add) X(fill)
+    X(embed_bwd)                                                                                                               \
+    X(add_norm) X(add_norm_bwd) X(gated_norm) X(gated_norm_bwd) X(linear) X(linear_dgrad) X(linear_wgrad) X(grouped_linear)    \
+        X(grouped_dgrad) X(grouped_wgrad) X(attention) X(attention_bwd) X(conv_silu) X(conv_silu_bwd) X(ssd_kept) X(ssd)       \
+            X(ssd_bwd) X(route) X(route_bwd) X(order_build) X(expand) X(collapse) X(combine) X(head_loss) X(head_logits)       \
+                X(adamw) X(sumsq) X(decide) X(cast) X(add) X(fill)
 
 struct nf_backend {
     const char *name;

@@ -6,3 +6,6 @@ libnf_a_SOURCES += %D%/attention.c %D%/ssd.c %D%/route.c %D%/order.c %D%/head.c 
 	%D%/cpu/lanes.h %D%/cpu/lanes.c %D%/cpu/attention.h %D%/cpu/attention.c %D%/cpu/attention_bwd.c \
 	%D%/cpu/ssd.h %D%/cpu/ssd_prepare.c %D%/cpu/ssd.c %D%/cpu/ssd_bwd.h %D%/cpu/ssd_bwd.c %D%/cpu/ssd_bwd_chunk.c \
 	%D%/cpu/route.c %D%/cpu/order.c %D%/cpu/head.c
+libnf_a_SOURCES += %D%/embed.c %D%/add_norm.c %D%/gated_norm.c %D%/conv_silu.c %D%/flat.c %D%/adamw.c \
+	%D%/cpu/parts.h %D%/cpu/parts.c %D%/cpu/embed.c %D%/cpu/add_norm.c %D%/cpu/gated_norm.c %D%/cpu/conv_silu.c \
+	%D%/cpu/flat.c %D%/cpu/adamw.c

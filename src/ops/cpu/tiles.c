@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tiles.c: the one place with a parallel region, and where borders lie (tiles.h). */
+/* tiles.c: where the borders of tiles lie (tiles.h); lanes.c has the threads. */
 #include "tiles.h"
+
+#include "lanes.h"
 
 #ifdef _OPENMP
 #include <omp.h>
@@ -15,27 +17,22 @@ int nf_cpu_threads_most(void)
 #endif
 }
 
+struct tiles {
+    nf_tile_fn *fn;
+    void *ctx;
+};
+
+static void without_lane(void *ctx, int64_t tile, int64_t lane)
+{
+    const struct tiles *t = ctx;
+
+    (void)lane;
+    t->fn(t->ctx, tile);
+}
+
 void nf_cpu_tiles(nf_queue *q, int64_t count, nf_tile_fn *fn, void *ctx)
 {
-#ifdef _OPENMP
-    int64_t threads = nf_device_threads(nf_queue_device(q));
-
-    if (threads > count)
-        threads = count;
-    if (threads > 1) {
-#pragma omp parallel for num_threads((int)threads) schedule(dynamic, 1)
-        for (int64_t i = 0; i < count; i++) {
-            fn(ctx, i);
-            if (omp_get_thread_num() == 0) /* MPI is called by the main thread alone */
-                nf_queue_progress(q);
-        }
-        return;
-    }
-#endif
-    for (int64_t i = 0; i < count; i++) {
-        fn(ctx, i);
-        nf_queue_progress(q);
-    }
+    nf_cpu_lanes(q, count, without_lane, &(struct tiles){fn, ctx});
 }
 
 struct nf_cut nf_cut_of(int64_t n, int64_t most, int64_t grain)

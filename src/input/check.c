@@ -47,7 +47,7 @@ static void check_required(nf_input *input)
     /* steps = 0 is no step, if it was said */
     if (!p->train.steps && p->train.epochs == 0.0 && !nf_input_given(input, "train", "steps") &&
         is_fine(input, "train", "steps") && is_fine(input, "train", "epochs"))
-        missing(input, "train", "steps or epochs", "steps = 100 or epochs = 1.0");
+        missing(input, "train", "steps or epochs", "steps = 100 (or epochs = 1.0)");
 }
 
 /* What of a choice this version has: "'text' or 'mock'". */
@@ -120,10 +120,14 @@ static void check_data(nf_input *input, bool needs_all)
     if (p->data.seq_len == 1)
         nf_input_complain(input, "data", "seq_len", "Change seq_len to 2 or more.",
                           "a row of seq_len = 1 has no next token to predict");
-    else if (!p->data.seq_len && p->data.format != NF_FORMAT_HDF5 && nf_input_given(input, "data", "format") &&
-             (nf_input_given(input, "data", "seq_len") || (needs_all && !input->torn)))
-        nf_input_complain(input, "data", "seq_len", "Add seq_len, the length of a row in tokens, as in seq_len = 512.",
+    if (p->data.seq_len || p->data.format == NF_FORMAT_HDF5 || !nf_input_given(input, "data", "format"))
+        return;
+    if (nf_input_given(input, "data", "seq_len"))
+        nf_input_complain(input, "data", "seq_len", "Change seq_len to the length of a row in tokens, as in seq_len = 512.",
                           "data of format '%s' have no seq_len of their own", format);
+    else if (needs_all && !input->torn)
+        nf_message_add(input, NF_NOWHERE, "Add the length of a row in tokens, as in seq_len = 512, to &data.",
+                       "seq_len is missing in &data: data of format '%s' have none of their own", format);
 }
 
 static void check_train(nf_input *input)
@@ -137,7 +141,7 @@ static void check_train(nf_input *input)
                           p->train.epochs);
     if (global > 0 && global % local && is_fine(input, "train", "local_batch") && is_fine(input, "train", "global_batch")) {
         int64_t below = global / local * local;
-        char *hint = below ? nf_message_format("Change global_batch to %lld or %lld, times the number of ranks.",
+        char *hint = below ? nf_message_format("Change global_batch to %lld or %lld (a multiple of ranks x local_batch).",
                                                (long long)below, (long long)(below + local))
                            : nf_message_format("Change global_batch to a multiple of %lld x ranks.", (long long)local);
         nf_input_complain(input, "train", "global_batch", hint, "global_batch = %lld is not a multiple of local_batch = %lld",
@@ -188,6 +192,9 @@ static void check_output(nf_input *input)
     if (same_path(p->log.dir, p->model.path))
         nf_input_complain(input, "log", "dir", "Choose another directory.",
                           "dir is model.path too: a run does not write into its source");
+    if (!p->log.dir && is_fine(input, "log", "dir"))
+        nf_input_complain(input, "log", "dir", "Give dir a directory, or remove it.",
+                          "dir is empty: a run needs a directory to write into");
     if (p->export_.every > 0 && !p->export_.dir && is_fine(input, "export", "dir") && is_fine(input, "export", "every"))
         nf_input_complain(input, "export", "every", "Add dir = 'directory' to &export, or remove every.",
                           "every = %lld, but &export has no dir", (long long)p->export_.every);

@@ -86,15 +86,17 @@ static const char *number_hint(const struct nf_value *v, const char *plain)
         return "Write a finite number.";
     if ((t[0] == '0' && tolower((unsigned char)t[1]) == 'x') || !strncasecmp(t, "z", 1))
         return "Write it in decimal digits.";
-    if (strchr(t, ';') || strchr(t, '_'))
-        return "Separate values by a comma or a new line; write digits without '_'.";
+    if (strchr(t, ';'))
+        return "Separate assignments by a comma or a new line.";
+    if (isdigit((unsigned char)*t) && strchr(t, '_'))
+        return "Write the digits without '_'.";
     return plain;
 }
 
 bool nf_value_int(nf_input *input, const struct nf_row *row, const struct nf_value *v, int64_t *x)
 {
     size_t n = strlen(v->text);
-    char *spelled = malloc(n + 2), *end;
+    char *spelled = malloc(n + 2);
     bool is_whole, is_number = spelled && !v->is_string && spell_number(v->text, spelled, &is_whole);
     input->no_memory |= !spelled;
     free(spelled);
@@ -104,8 +106,12 @@ bool nf_value_int(nf_input *input, const struct nf_row *row, const struct nf_val
         return false;
     }
     errno = 0;
-    *x = strtoll(v->text, &end, 10);
-    return (errno || !in_range(row, (double)*x)) ? out_of_range(input, row, v) : true;
+    *x = strtoll(v->text, NULL, 10);
+    if (errno) {
+        wrong(input, row, v, "a 64-bit integer", "Change it to at most 9223372036854775807.");
+        return false;
+    }
+    return in_range(row, (double)*x) ? true : out_of_range(input, row, v);
 }
 
 bool nf_value_real(nf_input *input, const struct nf_row *row, const struct nf_value *v, double *x)
@@ -173,7 +179,13 @@ bool nf_value_choice(nf_input *input, const struct nf_row *row, const struct nf_
 bool nf_value_text(nf_input *input, const struct nf_row *row, const struct nf_value *v)
 {
     if (!v->is_string) {
-        wrong(input, row, v, "text in quotes", NULL);
+        nf_str hint = {0};
+        nf_str_add(&hint, "Put it in quotes: '");
+        nf_message_shown(&hint, v->text, strlen(v->text), 40);
+        nf_str_add(&hint, "'");
+        wrong(input, row, v, "text in quotes", hint.text);
+        input->no_memory |= hint.failed;
+        nf_str_free(&hint);
         return false;
     }
     size_t n = strlen(v->text);

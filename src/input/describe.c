@@ -62,8 +62,7 @@ static void add_facts(const struct nf_row *row, nf_str *out)
         nf_str_addf(out, " Not in this version: %s.", row->later);
 }
 
-/* Words of `text` in lines of at most `width` columns. */
-static void add_wrapped(nf_str *out, const char *indent, const char *text, int width)
+void nf_describe_wrapped(nf_str *out, const char *indent, const char *text, int width)
 {
     int column = 0;
     while (*text) {
@@ -79,7 +78,6 @@ static void add_wrapped(nf_str *out, const char *indent, const char *text, int w
         column += n;
         text += n + strspn(text + n, " ");
     }
-    nf_str_add(out, "\n");
 }
 
 static void add_default(const struct nf_row *row, const char *required, const char *none, nf_str *out)
@@ -97,9 +95,13 @@ static void describe_row(const struct nf_row *row, nf_str *out)
                 row->unit ? row->unit : "");
     add_default(row, "required", "none", out);
     nf_str_add(out, "\n");
-    nf_str_add(&text, row->help);
+    nf_describe_wrapped(out, "      ", row->help, 96);
+    nf_str_add(out, "\n");
     add_facts(row, &text);
-    add_wrapped(out, "      ", text.text ? text.text : "", 96);
+    if (text.text) {
+        nf_describe_wrapped(out, "      ", text.text + 1, 96);
+        nf_str_add(out, "\n");
+    }
     out->failed |= text.failed;
     nf_str_free(&text);
 }
@@ -128,12 +130,13 @@ bool nf_input_describe(const char *name, nf_str *out)
     int found = 0;
     if (name)
         split(name, group, key, LIMIT);
+    bool is_nameless = name && !*group && !*key;
     bool is_group = nf_table_group_find(group) >= 0;
     if (!is_group && !*key) { /* a key without its group: all of that name */
         memcpy(key, group, sizeof key);
         *group = 0;
     }
-    for (int g = 0; g < nf_table_groups(); g++) {
+    for (int g = 0; g < nf_table_groups() && !is_nameless; g++) {
         const char *this = nf_table_group(g);
         if (*group && strcmp(group, this))
             continue;

@@ -2,6 +2,7 @@
 /*
  * find.c: the groups, and looking up names in the table: exactly, or the nearest one for "maybe".
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "private.h"
@@ -26,18 +27,18 @@ enum { GROUPS = sizeof groups / sizeof *groups };
 
 int nf_table_rows(void)
 {
-    return nf_rows_count;
+    return nf_table_count;
 }
 
 const struct nf_row *nf_table_row(int row)
 {
-    return &nf_rows[row];
+    return &nf_table[row];
 }
 
 int nf_table_find(const char *group, const char *key)
 {
-    for (int i = 0; i < nf_rows_count; i++)
-        if (!strcmp(nf_rows[i].group, group) && !strcmp(nf_rows[i].key, key))
+    for (int i = 0; i < nf_table_count; i++)
+        if (!strcmp(nf_table[i].group, group) && !strcmp(nf_table[i].key, key))
             return i;
     return -1;
 }
@@ -91,16 +92,33 @@ static void consider(const char *name, const char *word, const char **best, int 
     }
 }
 
+/* Is `word` one of the blank-separated words but for a slip? */
+static bool is_near_word(const char *words, const char *word)
+{
+    for (const char *at = words; at && *at; at += strspn(at, " ")) {
+        char one[48];
+        size_t n = strcspn(at, " ");
+        snprintf(one, sizeof one, "%.*s", (int)n, at);
+        if (n > 6 && nf_str_distance(word, one, 2) <= 2)
+            return true;
+        at += n;
+    }
+    return false;
+}
+
 const char *nf_table_maybe(const char *group, const char *word)
 {
     const char *best = NULL;
     int distance = patience(word) + 1;
-    for (int i = 0; group && i < nf_rows_count; i++)
-        if (!strcmp(nf_rows[i].group, group)) {
-            if (has_word(nf_rows[i].also, word))
-                return nf_rows[i].key;
-            consider(nf_rows[i].key, word, &best, &distance);
+    for (int i = 0; group && i < nf_table_count; i++)
+        if (!strcmp(nf_table[i].group, group)) {
+            if (has_word(nf_table[i].also, word))
+                return nf_table[i].key;
+            consider(nf_table[i].key, word, &best, &distance);
         }
+    for (int i = 0; group && !best && i < nf_table_count; i++)
+        if (!strcmp(nf_table[i].group, group) && is_near_word(nf_table[i].also, word))
+            return nf_table[i].key;
     for (int g = 0; !group && g < GROUPS; g++) {
         if (has_word(groups[g].also, word))
             return groups[g].name;

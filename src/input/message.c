@@ -68,7 +68,7 @@ static size_t character(const unsigned char *text, size_t n, bool *plain)
     if (too_long || code > 0x10ffff || (code >= 0xd800 && code < 0xe000))
         return 1;
     /* C1 controls, marks of writing direction and other invisible ones are shown as bytes */
-    *plain = code >= 0xa0 && code != 0xad && !(code >= 0x200b && code <= 0x200f) && !(code >= 0x2028 && code <= 0x202e) &&
+    *plain = code > 0xa0 && code != 0xad && !(code >= 0x200b && code <= 0x200f) && !(code >= 0x2028 && code <= 0x202e) &&
              !(code >= 0x2060 && code <= 0x206f) && code != 0xfeff && code != 0x61c;
     return want;
 }
@@ -195,8 +195,10 @@ static void show_error(const nf_input *input, const struct nf_error *e, nf_str *
             nf_str_add(out, "command line");
         nf_str_addf(out, ": %s", e->text);
     }
-    if (e->hint)
-        nf_str_addf(out, "\n  %s", e->hint);
+    if (e->hint) {
+        nf_str_add(out, "\n");
+        nf_describe_wrapped(out, "  ", e->hint, 104);
+    }
 }
 
 /* Places come before nowhere, then by source and offset; equal ones stay in the order they were found. */

@@ -89,10 +89,13 @@ static bool read_index(struct reader *r, const struct nf_token *t, struct nf_ass
 static void no_equals(struct reader *r, const struct nf_token *name)
 {
     const char *word = r->lexer.text + name->at;
-    bool is_remark = *word == '#' || *word == ';' || (*word == '/' && name->len > 1 && word[1] == '/');
+    bool is_remark = *word == '#' || *word == ';' || *word == '/';
     char *text = shown(r, name->at, name->len);
-    nf_message_add(r->input, place(r, name), is_remark ? "Begin comments with '!'." : "Write name = value.",
-                   "expected '=' behind '%s'", text ? text : "");
+    if (is_remark)
+        nf_message_add(r->input, place(r, name), "Begin comments with '!'.", "'%.*s' does not begin a comment",
+                       *word == '/' ? 2 : 1, word);
+    else
+        nf_message_add(r->input, place(r, name), "Write name = value.", "expected '=' behind '%s'", text ? text : "");
     free(text);
     torn(r, name);
 }
@@ -114,7 +117,10 @@ static void read_assignment(struct reader *r, const struct nf_token *name)
         if (a.row >= 0)
             r->input->troubled[a.row] = true;
         free(key);
-        no_equals(r, name);
+        if (t.kind == NF_TOKEN_OPEN_PAREN)
+            nf_values_told_as_bad(r->input, r->source, &r->lexer, &t);
+        else
+            no_equals(r, name);
         return;
     }
     r->lexer = ahead;
@@ -161,7 +167,7 @@ static void read_group(struct reader *r, struct nf_place begin)
             }
             return;
         case NF_TOKEN_WORD:
-            if (r->lexer.text[t.at] == '/' && !(t.len > 1 && r->lexer.text[t.at + 1] == '/')) {
+            if (r->lexer.text[t.at] == '/' && r->lexer.text[t.at + 1] != '/') {
                 nf_message_add(r->input, place(r, &t), "Begin comments with '!'.", "text behind the '/' that closes a group");
                 torn(r, &t);
                 return;

@@ -3,6 +3,7 @@
  * names.c: what is said of groups and keys that the table does not have. A key that was probably meant counts as troubled, so
  * that one misspelling is one error and not also a missing key.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "private.h"
@@ -39,7 +40,10 @@ static void elsewhere(nf_input *input, const char *name, nf_str *maybe)
 void nf_names_unknown_key(nf_input *input, const char *group, const char *name, struct nf_place where)
 {
     nf_str maybe = {0}, hint = {0}, shown = {0};
-    const char *near = nf_table_maybe(group, name);
+    char stem[48]; /* a%b: Fortran's components, which parameters have not */
+    snprintf(stem, sizeof stem, "%.*s", (int)strcspn(name, "%"), name);
+    int row = nf_table_find(group, stem);
+    const char *near = row >= 0 ? nf_table_row(row)->key : nf_table_maybe(group, name);
     elsewhere(input, name, &maybe);
     if (maybe.len) {
         nf_str_add(&hint, "Move it there, or remove it.");
@@ -48,9 +52,11 @@ void nf_names_unknown_key(nf_input *input, const char *group, const char *name, 
         nf_str_addf(&hint, "Change it to %s, or remove it.", near);
         input->troubled[nf_table_find(group, near)] = true;
     }
-    for (int i = 0; !maybe.len && i < nf_table_rows(); i++)
+    bool *is_listed = &input->is_listed[nf_table_group_find(group)];
+    for (int i = 0; !maybe.len && !*is_listed && i < nf_table_rows(); i++)
         if (!strcmp(nf_table_row(i)->group, group))
             nf_str_addf(&hint, "%s%s", hint.len ? ", " : "Use one of: ", nf_table_row(i)->key);
+    *is_listed |= !maybe.len;
     nf_str_add(&shown, "");
     nf_message_shown(&shown, name, strlen(name), 40);
     nf_message_add(input, where, hint.text, "&%s has no '%s'%s", group, shown.text ? shown.text : "",

@@ -45,8 +45,8 @@ struct nf_row {
     const char *later; /* the feature that this version lacks; NULL: the key can be used */
 };
 
-extern const struct nf_row nf_rows[];
-extern const int nf_rows_count;
+extern const struct nf_row nf_table[];
+extern const int nf_table_count;
 int nf_table_rows(void);
 const struct nf_row *nf_table_row(int row);
 int nf_table_find(const char *group, const char *key); /* exact, lower case; -1: no such row */
@@ -128,6 +128,7 @@ struct nf_input {
     struct nf_source *source; /* 0: the file, if there is one; then the overrides */
     int sources;
     bool has_file, has_group[NF_ROWS_MAX];
+    bool is_listed[NF_ROWS_MAX];        /* the keys of this group were listed in a hint */
     struct nf_place given[NF_ROWS_MAX]; /* where the user set the row; nowhere: the default */
     struct nf_list list[NF_ROWS_MAX];   /* elements given so far, by row */
     bool troubled[NF_ROWS_MAX];         /* an error of the row was told: what follows from it is not */
@@ -183,6 +184,8 @@ void nf_check(nf_input *input, bool needs_all);
 void nf_echo_value(const struct nf_row *row, const void *field, nf_str *out);
 
 /* "real from 0 to 1", "'a', 'b' or 'c'", for messages and help (describe.c). */
+/* Words of `text`, each line indented and at most `width` columns long; no line end behind the last. */
+void nf_describe_wrapped(nf_str *out, const char *indent, const char *text, int width);
 void nf_describe_range(const struct nf_row *row, nf_str *out);
 void nf_describe_choices(const struct nf_row *row, bool all, nf_str *out);
 

@@ -61,7 +61,7 @@ static const struct nf_choice export_dtypes[] = {{"source", NF_EXPORT_SOURCE, NU
                                                  {"fp16", NF_EXPORT_FP16, NULL},
                                                  {0}};
 
-const struct nf_row nf_rows[] = {
+const struct nf_row nf_table[] = {
     {ROW(model, path), .standard = "''", .flags = NF_ROW_REQUIRED | NF_ROW_PATH,
      .also = "checkpoint dir model_path model_name_or_path",
      .help =
@@ -253,5 +253,5 @@ const struct nf_row nf_rows[] = {
      .help = "Look for values that are not finite behind each op."},
 };
 
-const int nf_rows_count = sizeof nf_rows / sizeof *nf_rows;
-_Static_assert(sizeof nf_rows / sizeof *nf_rows <= NF_ROWS_MAX, "NF_ROWS_MAX is too small");
+const int nf_table_count = sizeof nf_table / sizeof *nf_table;
+_Static_assert(sizeof nf_table / sizeof *nf_table <= NF_ROWS_MAX, "NF_ROWS_MAX is too small");

@@ -176,7 +176,7 @@ static bool read_value(nf_input *input, int source, struct nf_lexer *lexer, stru
             nf_lexer_next(&ahead, &s);
         if (s.kind != NF_TOKEN_STRING) {
             if (s.kind != NF_TOKEN_OPEN_STRING && s.kind != NF_TOKEN_BAD)
-                nf_message_add(input, where, "Write it without blanks, as in 3*0.5.", "a repeat count without a value");
+                nf_message_add(input, where, "Write the value right behind the '*'.", "a repeat count without a value");
             return s.kind == NF_TOKEN_OPEN_STRING || s.kind == NF_TOKEN_BAD; /* which the next call tells */
         }
         *lexer = ahead;
@@ -195,8 +195,9 @@ bool nf_values_read(nf_input *input, int source, struct nf_lexer *lexer, struct 
         struct nf_lexer before = *lexer;
         struct nf_token t;
         nf_lexer_next(lexer, &t);
-        if (t.kind == NF_TOKEN_WORD && begins_assignment(lexer, &t))
-            t.kind = NF_TOKEN_END;
+        bool is_late_slash = t.kind == NF_TOKEN_WORD && lexer->text[t.at] == '/' && a->values && !after_comma;
+        if (is_late_slash || (t.kind == NF_TOKEN_WORD && begins_assignment(lexer, &t)))
+            t.kind = NF_TOKEN_END; /* of the values */
         if (t.kind == NF_TOKEN_COMMA) {
             if (after_comma || !a->values)
                 good &= !good || null_value(input, source, &t); /* once is enough */
@@ -204,8 +205,11 @@ bool nf_values_read(nf_input *input, int source, struct nf_lexer *lexer, struct 
         } else if (t.kind == NF_TOKEN_WORD || t.kind == NF_TOKEN_STRING) {
             bool glued = before.at == t.at && before.at > 0 && a->values && !after_comma;
             if (glued && good) {
+                const char *last = a->value[a->values - 1].text;
+                bool is_coded = t.kind == NF_TOKEN_STRING && strlen(last) == 1 && strchr("bozxBOZX", *last);
                 nf_message_add(input, place(source, &t),
-                               "Separate values by a comma or a blank; a quote within a string is written twice.",
+                               is_coded ? "Write it in decimal digits."
+                                        : "Separate values by a comma or a blank; a quote within a string is written twice.",
                                "this is glued to the value before it");
                 good = false;
             } else if (good) {

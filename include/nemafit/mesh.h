@@ -167,7 +167,7 @@ struct nf_returned nf_xplan_returned(const nf_xplan *plan, int chunk);
 
 struct nf_traffic {
     uint64_t dispatch, combine, gather, reduce; /* bytes sent by this rank since the start */
-    uint64_t staging;                           /* bytes of host memory held for collectives: steady after the first step */
+    uint64_t staging;                           /* bytes of host memory held for collectives: for as many as were ever under way at once */
     double wait_seconds;                        /* the host stood still in communication */
 };
 struct nf_traffic nf_mesh_traffic(const nf_mesh *mesh);

@@ -54,8 +54,18 @@ static struct nf_op *take(nf_mesh *mesh, int requests, size_t staging)
     return op;
 }
 
-nf_status nf_op_new(nf_mesh *mesh, int requests, size_t staging, struct nf_op **result)
+/* Few sizes, so that operations of like size can take each other's place. */
+static size_t rounded(size_t staging)
 {
+    size_t size = staging > 0 ? 4096 : 0;
+    while (size < staging)
+        size *= 2;
+    return size;
+}
+
+nf_status nf_op_new(nf_mesh *mesh, int requests, size_t least_staging, struct nf_op **result)
+{
+    const size_t staging = rounded(least_staging);
     struct nf_op *op = take(mesh, requests, staging);
 
     if (!op) {

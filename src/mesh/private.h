@@ -66,7 +66,8 @@ struct nf_filter_state {
 
 /*
  * An operation: rounds of sends and receives. When those of a round are complete, next() posts the next round, or returns true:
- * over. Operations, their requests and staging are pooled: the pool grows until every operation of a step has been seen once.
+ * over. Operations, their requests and staging are pooled; the pool never shrinks, and holds as many operations as were ever under
+ * way at once.
  */
 struct nf_op {
     struct nf_op *link;

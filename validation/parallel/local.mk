@@ -1,2 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-check_PROGRAMS +=
+check_PROGRAMS += %D%/t_agree.mpi %D%/t_collectives.mpi %D%/t_exchange.mpi %D%/t_mesh.mpi %D%/t_virtual
+%C%_t_agree_mpi_SOURCES = %D%/t_agree.c %D%/world.c %D%/world.h
+%C%_t_collectives_mpi_SOURCES = %D%/t_collectives.c %D%/world.c %D%/world.h
+%C%_t_exchange_mpi_SOURCES = %D%/t_exchange.c %D%/fake_moe.c %D%/fake_moe.h %D%/world.c %D%/world.h
+%C%_t_mesh_mpi_SOURCES = %D%/t_mesh.c %D%/world.c %D%/world.h
+%C%_t_virtual_SOURCES = %D%/t_virtual.c %D%/world.c %D%/world.h

@@ -226,12 +226,12 @@ static void results_free(struct results *x)
 }
 
 /* fp32: dot products of d and of up to `len` terms, each term and sum rounded at 2^-24; logits of size s carry an error of
- * s 2^-24 sqrt(d) that exp turns into a relative one. bf16: the result, and in the backward also o, are rounded at 2^-9; the
+ * s 2^-24 sqrt(d) that exp turns into a relative one. bf16: the result, and in the backward also o, are rounded at 2^-8; the
  * largest value of a gradient sums such errors over `len` terms of alternating sign, and delta = g.o meets p (dP - delta). */
 static double bound(const struct shape *s, nf_dtype type)
 {
     const double logits = s->spread > 1 ? s->spread : 1;
-    return type == NF_BF16 ? 6.0 / 512 : 6e-8 * (16 + logits * sqrt((double)s->dqk) * 2);
+    return type == NF_BF16 ? 3.0 / 256 : 6e-8 * (16 + logits * sqrt((double)s->dqk) * 2);
 }
 
 static void compare(const struct shape *s, const struct numbers *n, const struct results *x, nf_dtype type, bool accumulate)

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+# The commands beside a run, without a launcher and under one: --help, --version, --describe, --check; and what is no command.
+. "$srcdir/validation/tap.sh"
+cat >"$tap_dir/run.nml" <<EOF
+&model path = '$srcdir/validation/golden/nemotron_h' /
+&data format = 'mock', seq_len = 16 /
+&train steps = 3 /
+&optim lr = 1.0e-3 /
+&log dir = '$tap_dir/run', progress = .false. /
+EOF
+says() { # says STATUS TEXT COMMAND ...
+    want=$1
+    text=$2
+    shift 2
+    "$@" >"$tap_dir/out" 2>&1 </dev/null
+    got=$?
+    [ $got -eq "$want" ] && grep -q -e "$text" "$tap_dir/out"
+    tap_ok $? "$(echo "$*" | sed "s|$tap_dir/||g; s|[^ ]*/||g"): status $want" || tap_note "status $got" "$(head -n 12 "$tap_dir/out")"
+}
+says 0 '^usage' "$NEMAFIT" --help
+says 0 '^nemafit [0-9]' "$NEMAFIT" --version
+says 0 'lr' "$NEMAFIT" --describe optim.lr
+says 0 'recv_factor' "$NEMAFIT" --describe
+says 64 'steps' "$NEMAFIT" --describe train.setps
+says 64 'unknown option' "$NEMAFIT" --frobnicate
+says 64 'no input file' "$NEMAFIT"
+says 66 'nothere.nml' "$NEMAFIT" "$tap_dir/nothere.nml"
+says 0 'the input is valid' "$NEMAFIT" --check "$tap_dir/run.nml"
+[ ! -e "$tap_dir/run" ]
+tap_ok $? "--check writes nothing"
+says 0 'the input is valid' "$MPIRUN_NP" 4 "$NEMAFIT" --check "$tap_dir/run.nml" parallel.ep=4
+says 64 'ep' "$MPIRUN_NP" 4 "$NEMAFIT" --check "$tap_dir/run.nml" parallel.ep=3
+says 64 'not in this version' "$NEMAFIT" --check "$tap_dir/run.nml" "backend.device='cuda'"
+says 64 'not in this version' "$NEMAFIT" --check "$tap_dir/run.nml" "parallel.shard='full'"
+says 0 'step 3/3' "$NEMAFIT" "$tap_dir/run.nml"
+says 0 'golden: PASS' "$NEMAFIT" --golden "$srcdir/validation/golden/nemotron_h"
+says 80 'golden: FAIL' "$NEMAFIT" --golden "$srcdir/validation/golden/nemotron_h" optim.weight_decay=0.4
+[ "$(head -n 1 "$tap_dir/run/log.csv" | tr ',' '\n' | wc -l)" -eq 19 ] && [ "$(sed 1d "$tap_dir/run/log.csv" | wc -l)" -eq 3 ]
+tap_ok $? "log.csv: a header of 19 columns and a row a step"
+tap_done

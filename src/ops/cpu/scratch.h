@@ -25,5 +25,14 @@ size_t nf_cpu_gated_norm_bwd_scratch(nf_out dy, nf_out dz, nf_out o_again, nf_in
 size_t nf_cpu_conv_silu_scratch(nf_out y, nf_in x, nf_in w);
 size_t nf_cpu_conv_silu_bwd_scratch(nf_out dx, nf_in dy, nf_in x, nf_in w);
 size_t nf_cpu_sumsq_scratch(nf_in x);
+size_t nf_cpu_linear_scratch(nf_out y, nf_out pre, nf_in x, nf_in w, const struct nf_linear_arg *arg);
+size_t nf_cpu_linear_dgrad_scratch(nf_out dx, nf_out again, nf_in dy, nf_in w, nf_in pre, const struct nf_linear_arg *arg);
+size_t nf_cpu_linear_wgrad_scratch(nf_grad dw, nf_grad db, nf_in dy, nf_in x);
+size_t nf_cpu_grouped_linear_scratch(nf_out y, nf_out pre, nf_in x, nf_in w, const struct nf_groups *groups,
+                                     const struct nf_grouped_arg *arg);
+size_t nf_cpu_grouped_dgrad_scratch(nf_out dx, nf_out again, const float *drow_weight, nf_in dy, nf_in w, nf_in pre,
+                                    const struct nf_groups *groups, const struct nf_grouped_arg *arg);
+size_t nf_cpu_grouped_wgrad_scratch(nf_grad dw, nf_grad dbias, nf_in dy, nf_in x, const struct nf_groups *groups,
+                                    const struct nf_grouped_arg *arg);
 
 #endif

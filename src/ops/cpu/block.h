@@ -22,6 +22,7 @@ struct nf_block {
     nf_dtype w_type;
     int64_t cols; /* columns of the product that tiles cut: of a gated forward, one half */
     const float *row_weight;
+    bool has_dot;
     float *dot; /* [column tiles, dot_rows] */
     int64_t dot_rows;
     int64_t most_rows, most_cols; /* of a tile */

@@ -183,7 +183,7 @@ struct nf_route_arg {
     nf_seq seq;
 };
 /*
- * logits [T, E] fp32 -> scores [T, E] (sigmoid or softmax), ids [T, k] in order of choice, weights [T, k]; load [E] += tokens.
+ * logits [T, E] fp32 -> scores [T, E] (sigmoid or softmax), ids [T, k] in order of choice, weights [T, k]; load [E] += tokens (or NULL).
  * Choice: scores + correction [E] (or NULL), group-limited, ties to the lower index. Weights from the scores without
  * correction, normalised and scaled. Fake gates replace the ids, the weights follow from the scores of those ids.
  * Rows of segment 0: ids -1, weights 0.

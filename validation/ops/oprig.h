@@ -33,13 +33,22 @@ static inline void must(nf_status s, const char *what)
 
 static inline struct rig rig_open(int threads)
 {
-    struct rig r = {.bytes = (size_t)256 << 20};
+    struct rig r = {.bytes = (size_t)32 << 20};
     must(nf_device_host(threads, &r.device), "device");
     must(nf_ops_attach(r.device), "ops");
     must(nf_device_alloc(r.device, r.bytes, "work", &r.block), "work memory");
+    memset(r.block, 0xff, r.bytes); /* NaN: scratch that is read before it is written shows */
     must(nf_arena_new("work", r.block, r.bytes, &r.work), "work arena");
     must(nf_queue_new(r.device, "compute", 0, r.work, &r.q), "queue");
     return r;
+}
+
+/* Nothing was written beyond the scratch that the ops took. */
+static inline bool rig_within(const struct rig *r)
+{
+    const unsigned char *p = (const unsigned char *)r->block + nf_arena_peak(r->work);
+    const size_t n = r->bytes - nf_arena_peak(r->work);
+    return n == 0 || (p[0] == 0xff && memcmp(p, p + 1, n - 1) == 0);
 }
 
 /* No memory, nothing launched; its arena counts. */

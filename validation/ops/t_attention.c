@@ -278,6 +278,7 @@ static void check_shape(const struct shape *s, nf_dtype type)
             results_free(&none);
             rig_close(&dry);
         }
+        tap_ok(rig_within(&r), "%s: scratch is as large as it was said to be", s->what);
         rig_close(&r);
     }
     compare(s, &n, &x[0], type, false);

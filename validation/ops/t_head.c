@@ -139,6 +139,7 @@ static void check_shape(const struct shape *s, nf_dtype type)
     tap_ok(nf_arena_peak(dry.work) == nf_arena_peak(r.work) && loss == 0.0, "%s: a dry queue takes the same scratch", s->what);
     tap_ok(nf_arena_peak(dry.work) < (size_t)48 << 20, "%s: scratch is bounded", s->what);
     tap_note("%zu KiB", nf_arena_peak(dry.work) >> 10);
+    tap_ok(rig_within(&r) && rig_within(&two), "%s: scratch is as large as it was said to be", s->what);
     rig_close(&r);
     rig_close(&two);
     rig_close(&dry);

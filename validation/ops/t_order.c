@@ -211,6 +211,7 @@ int main(void)
         check_combine(&r, NF_F32, true, true);
         check_combine(&r, NF_BF16, true, false);
         check_refusals(&r);
+        tap_ok(rig_within(&r), "scratch is as large as it was said to be");
         rig_close(&r);
     }
     return tap_done();

@@ -210,6 +210,7 @@ static void check(const struct setup *s)
     void *all[] = {want, first, load, w, p, l};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         free(all[i]);
+    tap_ok(rig_within(&r) && rig_within(&two), "%s: scratch is as large as it was said to be", s->what);
     rig_close(&r);
     rig_close(&two);
     data_free(&d);

@@ -63,9 +63,10 @@ typedef struct nf_model {
  */
 nf_status nf_model_new(const nf_json *config, const struct nf_model_choice *choice, nf_model **model);
 void nf_model_free(nf_model *model);
-/* Values of all logical parameters; trained ones; those a token meets (experts: k of E), without embedding. */
+/* Values of all logical parameters; trained and frozen ones (buffers are neither); those a token meets (experts: k of E), without
+ * the embedding. */
 struct nf_param_count {
-    int64_t total, trained, active;
+    int64_t total, trained, frozen, active;
 };
 struct nf_param_count nf_model_count(const nf_model *model);
 /* "MEM*EME-" and sizes, for people; malloc-free: into out. */

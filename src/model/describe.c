@@ -36,6 +36,7 @@ struct nf_param_count nf_model_count(const nf_model *m)
         meets(m, d, &k, &all);
         n.total += count;
         n.trained += d->frozen ? 0 : count;
+        n.frozen += d->frozen && !d->buffer ? count : 0;
         if (p != m->embed.desc && !d->buffer)
             n.active += count / all * k;
     }
@@ -47,7 +48,7 @@ void nf_model_describe(const nf_model *m, nf_str *out)
     static const char letter[NF_MIXER_KINDS] = {
         [NF_MIXER_MAMBA] = 'M', [NF_MIXER_ATTENTION] = '*', [NF_MIXER_MLP] = '-', [NF_MIXER_MOE] = 'E'};
     struct nf_param_count n = nf_model_count(m);
-    char total[32], active[32], trained[32];
+    char total[32], active[32], frozen[32];
 
     nf_str_addf(out, "%s, %d blocks ", m->family, m->blocks);
     for (int i = 0; i < m->blocks; i++)
@@ -56,6 +57,6 @@ void nf_model_describe(const nf_model *m, nf_str *out)
     if (m->moe_layers)
         nf_str_addf(out, ", %d experts in %d layers", m->experts, m->moe_layers);
     nf_str_addf(out, "; %s parameters, %s active a token", nf_str_count(total, (double)n.total), nf_str_count(active, (double)n.active));
-    if (n.trained != n.total)
-        nf_str_addf(out, ", %s trained", nf_str_count(trained, (double)n.trained));
+    if (n.frozen)
+        nf_str_addf(out, ", %s frozen", nf_str_count(frozen, (double)n.frozen));
 }

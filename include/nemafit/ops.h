@@ -207,7 +207,7 @@ struct nf_order {
     float *weight;        /* [expert_cap] its routing weight */
     int32_t *begin, *end, *expert; /* [experts] groups, base included */
 };
-/* ids [row_cap, k] local or -1, side [row_cap, k], the first *count rows; pad: groups start on multiples of it. Stable: rows of
+/* ids [row_cap, k] local or -1, side [row_cap, k], the first *count rows; pad: groups start on multiples of it in the slice. Stable: rows of
  * one expert keep the order of arrival. */
 nf_status nf_order_build(nf_queue *q, const struct nf_order *order, const int32_t *ids, const float *side,
                          const int32_t *count, int pad);

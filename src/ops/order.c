@@ -12,7 +12,7 @@ nf_status nf_order_build(nf_queue *q, const struct nf_order *order, const int32_
     if (order->k < 1 || order->experts < 1 || order->row_cap < 0 || order->expert_cap < 0 || order->base < 0 || pad < 1)
         return nf_fail(NF_EBUG, "order_build: k %d, %d experts, %lld rows, %lld expert rows from %lld, pad %d", order->k,
                        order->experts, (long long)order->row_cap, (long long)order->expert_cap, (long long)order->base, pad);
-    NF_CHECK(order->base % pad == 0 && order->base + order->expert_cap <= INT32_MAX);
+    NF_CHECK(order->base + order->expert_cap <= INT32_MAX);
     NF_TRY(nf_call_begin(q, "order_build", 0, 5.0 * sizeof(int32_t) * (double)(order->row_cap * order->k),
                          nf_cpu_order_scratch(order), &c));
     return nf_call_end(&c, c.ops ? c.ops->order_build(q, order, ids, side, count, pad, c.scratch) : NF_OK);

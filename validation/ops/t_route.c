@@ -343,6 +343,7 @@ static void check_contiguous(void)
         }
     tap_ok(ok, "contiguous gate: experts in turn");
     tap_ok(padding, "contiguous gate: padding goes nowhere");
+    tap_ok(nf_route(r.q, d.ids, d.weights, &d.s, NULL, &d.l, NULL, &d.arg) == NF_OK, "load need not be counted");
     rig_close(&r);
     data_free(&d);
 }

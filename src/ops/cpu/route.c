@@ -240,7 +240,7 @@ nf_status nf_cpu_route(nf_queue *q, int32_t *ids, float *weights, nf_out scores,
     cut(&one, logits->dim[1], arg);
     j.lane = one.at;
     nf_cpu_lanes(q, nf_row_blocks(logits->dim[0]), route_block, &j);
-    for (int64_t i = 0; load && i < logits->dim[0] * arg->k; i++)
+    for (int64_t i = 0; load && load && i < logits->dim[0] * arg->k; i++)
         if (ids[i] >= 0)
             load[ids[i]]++;
     return NF_OK;

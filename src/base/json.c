@@ -4,6 +4,7 @@
  * the text of the file, so positions are led back before they are told.
  */
 #include "nemafit/json.h"
+#include "json_pool.h"
 #include "json_scan.h"
 
 #include <jansson.h>
@@ -16,7 +17,30 @@ struct nf_json {
     char *name, *text;
     size_t n;
     json_t *root;
+    struct nf_json_pool pool;
 };
+
+static NF_COLD nf_status no_memory(const char *name)
+{
+    char shown[280];
+    return nf_fail(NF_ENOMEM, "%s: no memory to parse it", nf_str_shown(shown, name, strlen(name)));
+}
+
+/* The root, or NULL: *starved tells a lack of memory from an error in the text. */
+static json_t *load(struct nf_json_pool *pool, const char *text, size_t n, size_t flags, json_error_t *error, bool *starved)
+{
+    json_set_alloc_funcs(nf_json_take, nf_json_give);
+    *starved = false;
+    if (setjmp(pool->starved) != 0) {
+        nf_json_pool_leave();
+        *starved = true;
+        return NULL;
+    }
+    nf_json_pool_enter(pool);
+    json_t *root = json_loadb(text, n, flags, error);
+    nf_json_pool_leave();
+    return root;
+}
 
 static NF_COLD nf_status fail_at(const char *name, const char *text, size_t offset, nf_status blame, const char *what)
 {
@@ -41,8 +65,6 @@ static NF_COLD nf_status fail_parse(const char *name, const char *text, size_t n
                                     const json_error_t *error)
 {
     char what[640], token[280], reason[280];
-    if (json_error_code(error) == json_error_out_of_memory)
-        return nf_fail(NF_ENOMEM, "%s: no memory to parse it", name);
     bool at_end = json_error_code(error) == json_error_premature_end_of_input;
     if (offset > n || at_end)
         offset = n;
@@ -83,8 +105,11 @@ static nf_status screened(const char *name, const char *text, size_t n, nf_statu
     return NF_OK;
 }
 
-static nf_status parse(const char *name, const char *text, size_t n, enum nf_json_flags flags, nf_status blame, json_t **root)
+static nf_status parse(nf_json *d, enum nf_json_flags flags, nf_status blame)
 {
+    const char *name = d->name, *text = d->text;
+    size_t n = d->n;
+    bool starved;
     struct nf_json_python python = {0};
     json_error_t error;
     const char *seen = text;
@@ -92,14 +117,16 @@ static nf_status parse(const char *name, const char *text, size_t n, enum nf_jso
     nf_status status = NF_OK;
     if (flags & NF_JSON_PYTHON) {
         if (!nf_json_python_new(text, n, &python)) {
-            status = nf_fail(NF_ENOMEM, "%s: no memory to parse it", name);
+            status = no_memory(name);
             goto done;
         }
         seen = python.text.text;
         seen_n = python.text.len;
     }
-    *root = json_loadb(seen, seen_n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
-    if (!*root)
+    d->root = load(&d->pool, seen, seen_n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error, &starved);
+    if (starved)
+        status = no_memory(name);
+    else if (!d->root)
         status = fail_parse(name, text, n, nf_json_python_offset(&python, (size_t)error.position), blame, &error);
 done:
     nf_json_python_free(&python);
@@ -108,31 +135,31 @@ done:
 
 nf_status nf_json_parse(const char *name, const char *text, size_t n, enum nf_json_flags flags, nf_status blame, nf_json **doc)
 {
-    json_t *root = NULL;
     NF_TRY(screened(name, text, n, blame));
-    NF_TRY(parse(name, text, n, flags, blame, &root));
     nf_json *d = calloc(1, sizeof *d);
-    if (d) {
-        d->root = root;
-        d->name = strdup(name);
-        d->text = malloc(n);
-    } else
-        json_decref(root);
-    if (!d || !d->name || !d->text) {
-        nf_json_free(d);
-        return nf_fail(NF_ENOMEM, "%s: no memory to parse it", name);
+    if (!d)
+        return no_memory(name);
+    nf_json_pool_init(&d->pool);
+    d->name = strdup(name);
+    d->text = malloc(n);
+    nf_status status = d->name && d->text ? NF_OK : no_memory(name);
+    if (status == NF_OK) {
+        memcpy(d->text, text, n);
+        d->n = n;
+        status = parse(d, flags, blame);
     }
-    memcpy(d->text, text, n);
-    d->n = n;
-    *doc = d;
-    return NF_OK;
+    if (status != NF_OK)
+        nf_json_free(d);
+    else
+        *doc = d;
+    return status;
 }
 
 void nf_json_free(nf_json *doc)
 {
     if (!doc)
         return;
-    json_decref(doc->root);
+    nf_json_pool_free(&doc->pool); /* the tree lies in it */
     free(doc->name);
     free(doc->text);
     free(doc);
@@ -153,9 +180,12 @@ static bool spells(const char *token, size_t n, const char *key)
 {
     if (!memchr(token, '\\', n))
         return n == strlen(key) + 2 && memcmp(token + 1, key, n - 2) == 0;
-    json_t *s = json_loadb(token, n, JSON_DECODE_ANY, NULL);
+    struct nf_json_pool pool;
+    bool starved;
+    nf_json_pool_init(&pool);
+    json_t *s = load(&pool, token, n, JSON_DECODE_ANY, NULL, &starved);
     bool same = s && strcmp(json_string_value(s), key) == 0;
-    json_decref(s);
+    nf_json_pool_free(&pool);
     return same;
 }
 

@@ -7,6 +7,8 @@ libnf_a_SOURCES += \
 	%D%/dtype.c \
 	%D%/file.c \
 	%D%/json.c \
+	%D%/json_pool.c \
+	%D%/json_pool.h \
 	%D%/json_scan.c \
 	%D%/json_scan.h \
 	%D%/log.c \

@@ -16,6 +16,14 @@
 #include <sys/mman.h>
 #include <sys/utsname.h>
 
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#define UNPOISON(p, n)                                                                                                         \
+    ASAN_UNPOISON_MEMORY_REGION(p, n) /* an arena over it may still be there: the addresses will be used again */
+#else
+#define UNPOISON(p, n) ((void)(p), (void)(n))
+#endif
+
 static const size_t page = 4096, huge_page = (size_t)2 << 20;
 
 /* "model name : AMD EPYC ..." of the first processor; else the machine's architecture. */
@@ -165,6 +173,8 @@ nf_status nf_device_alloc_pinned(nf_device *device, size_t bytes, const char *wh
 
 void nf_device_release(nf_device *device, void *block, size_t bytes)
 {
-    if (block && !device->dry)
-        munmap(block, mapped(bytes));
+    if (!block || device->dry)
+        return;
+    UNPOISON(block, mapped(bytes));
+    munmap(block, mapped(bytes));
 }

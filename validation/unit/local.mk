@@ -6,6 +6,7 @@ check_PROGRAMS += \
 	%D%/t_file \
 	%D%/t_json \
 	%D%/t_log \
+	%D%/t_nomem \
 	%D%/t_rng \
 	%D%/t_status \
 	%D%/t_str \
@@ -16,6 +17,7 @@ check_PROGRAMS += \
 %C%_t_file_SOURCES = %D%/t_file.c
 %C%_t_json_SOURCES = %D%/t_json.c
 %C%_t_log_SOURCES = %D%/t_log.c
+%C%_t_nomem_SOURCES = %D%/t_nomem.c
 %C%_t_rng_SOURCES = %D%/t_rng.c
 %C%_t_status_SOURCES = %D%/t_status.c
 %C%_t_str_SOURCES = %D%/t_str.c

@@ -183,7 +183,8 @@ struct nf_route_arg {
     nf_seq seq;
 };
 /*
- * logits [T, E] fp32 -> scores [T, E] (sigmoid or softmax), ids [T, k] in order of choice, weights [T, k]; load [E] += tokens (or NULL).
+ * logits [T, E] fp32 -> scores [T, E] (sigmoid or softmax), ids [T, k] in order of choice, weights [T, k]; load [E] += tokens
+ * (or NULL).
  * Choice: scores + correction [E] (or NULL), group-limited, ties to the lower index. Weights from the scores without
  * correction, normalised and scaled. Fake gates replace the ids, the weights follow from the scores of those ids.
  * Rows of segment 0: ids -1, weights 0.
@@ -194,7 +195,7 @@ nf_status nf_route(nf_queue *q, int32_t *ids, float *weights, nf_out scores, int
 nf_status nf_route_bwd(nf_queue *q, nf_out dlogits, const float *dweights, const int32_t *ids, const float *weights,
                        nf_in scores, const struct nf_route_arg *arg);
 
-/* ---- received rows <-> expert order --------------------------------------------------------------------------------------- */
+/* ---- received rows <-> expert order ------------------------------------------------------------------------------------- */
 
 /* Where each (received row, slot) lies among the expert rows of one slice. Device arrays, allocated by the layer. */
 struct nf_order {
@@ -207,8 +208,8 @@ struct nf_order {
     float *weight;        /* [expert_cap] its routing weight */
     int32_t *begin, *end, *expert; /* [experts] groups, base included */
 };
-/* ids [row_cap, k] local or -1, side [row_cap, k], the first *count rows; pad: groups start on multiples of it in the slice. Stable: rows of
- * one expert keep the order of arrival. */
+/* ids [row_cap, k] local or -1, side [row_cap, k], the first *count rows; pad: groups start on multiples of it in the
+ * slice. Stable: rows of one expert keep the order of arrival. */
 nf_status nf_order_build(nf_queue *q, const struct nf_order *order, const int32_t *ids, const float *side,
                          const int32_t *count, int pad);
 /* rows [expert_cap, X] of this slice = received [row_cap, X] by source */
@@ -217,7 +218,8 @@ nf_status nf_expand(nf_queue *q, nf_out rows, nf_in received, const struct nf_or
  * slot, else 0 (both NULL: none). Only the first *count rows. */
 nf_status nf_collapse(nf_queue *q, nf_out partial, float *side, nf_in rows, const float *row_side,
                       const struct nf_order *order, const int32_t *count);
-/* y [n, X] = add + sum over r < R of returned[where[., r]] in that order; weights [n, k] = sum of their sides (both NULL: none).
+/* y [n, X] = add + sum over r < R of returned[where[., r]] in that order; weights [n, k] = sum of their sides (both NULL:
+ * none).
  * add NULL: 0; may be y. */
 nf_status nf_combine(nf_queue *q, nf_out y, float *weights, nf_in returned, const float *side, const int32_t *where,
                      int64_t slots, int k, nf_in add);
@@ -234,7 +236,7 @@ nf_status nf_head_loss(nf_queue *q, double *loss, float *token_loss, nf_out dh, 
 /* logits [T, V] fp32 of few rows: samples, goldens */
 nf_status nf_head_logits(nf_queue *q, nf_out logits, nf_in h, nf_in w);
 
-/* ---- optimizer and flat runs ----------------------------------------------------------------------------------------------- */
+/* ---- optimizer and flat runs --------------------------------------------------------------------------------------------- */
 
 struct nf_adamw_piece {
     int64_t flat, count;

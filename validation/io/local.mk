@@ -1,3 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-check_PROGRAMS += %D%/t_header
-%C%_t_header_SOURCES = %D%/t_header.c %D%/make.c %D%/make.h
+check_PROGRAMS += \
+	%D%/t_header \
+	%D%/t_index \
+	%D%/t_dataset \
+	%D%/t_model_level.mpi \
+	%D%/t_read_write.mpi \
+	%D%/t_refusals.mpi \
+	%D%/t_dataset_ranks.mpi
+nf_io_make = %D%/make.c %D%/make.h
+nf_io_toy = $(nf_io_make) %D%/toy.c %D%/toy.h
+nf_io_rig = $(nf_io_toy) %D%/rig.c %D%/rig.h
+%C%_t_header_SOURCES = %D%/t_header.c $(nf_io_make)
+%C%_t_index_SOURCES = %D%/t_index.c $(nf_io_make)
+%C%_t_dataset_SOURCES = %D%/t_dataset.c $(nf_io_make)
+%C%_t_model_level_mpi_SOURCES = %D%/t_model_level.c $(nf_io_toy)
+%C%_t_read_write_mpi_SOURCES = %D%/t_read_write.c $(nf_io_rig)
+%C%_t_refusals_mpi_SOURCES = %D%/t_refusals.c $(nf_io_rig)
+%C%_t_dataset_ranks_mpi_SOURCES = %D%/t_dataset_ranks.c $(nf_io_make)

@@ -219,8 +219,7 @@ nf_status nf_expand(nf_queue *q, nf_out rows, nf_in received, const struct nf_or
 nf_status nf_collapse(nf_queue *q, nf_out partial, float *side, nf_in rows, const float *row_side,
                       const struct nf_order *order, const int32_t *count);
 /* y [n, X] = add + sum over r < R of returned[where[., r]] in that order; weights [n, k] = sum of their sides (both NULL:
- * none).
- * add NULL: 0; may be y. */
+ * none). add NULL: 0; may be y. */
 nf_status nf_combine(nf_queue *q, nf_out y, float *weights, nf_in returned, const float *side, const int32_t *where,
                      int64_t slots, int k, nf_in add);
 

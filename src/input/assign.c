@@ -215,6 +215,6 @@ nf_status nf_assign_defaults(nf_input *input)
         }
         nf_assignment_free(&a);
     }
-    NF_CHECK(!input->errors);
+    NF_CHECK(!input->errors || input->no_memory);
     return NF_OK;
 }

@@ -201,6 +201,7 @@ static void add_sentences(nf_str *out, const char *text)
 
 void nf_input_manual(nf_str *out)
 {
+    nf_str_add(out, ".SH PARAMETERS\n");
     for (int g = 0; g < nf_table_groups(); g++) {
         nf_str_addf(out, ".SS &%s\n", nf_table_group(g));
         add_roff(out, nf_table_group_help(g));

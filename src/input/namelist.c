@@ -40,6 +40,8 @@ static char *shown(struct reader *r, size_t at, size_t len)
     nf_str_add(&s, "");
     nf_message_shown(&s, r->lexer.text + at, len, 40);
     r->input->no_memory |= s.failed;
+    if (s.failed)
+        nf_str_free(&s); /* its text may not be ours */
     return s.text;
 }
 

@@ -21,6 +21,8 @@ static char *shown(nf_input *input, const struct nf_lexer *lexer, const struct n
     nf_str s = {0};
     nf_message_shown(&s, lexer->text + t->at, t->len, 40);
     input->no_memory |= s.failed;
+    if (s.failed)
+        nf_str_free(&s); /* its text may not be ours */
     return s.text;
 }
 
@@ -233,7 +235,7 @@ bool nf_values_read(nf_input *input, int source, struct nf_lexer *lexer, struct 
             good = false;
         } else { /* the end, '/', a group or the next name: not ours */
             *lexer = before;
-            if (good && !a->values) {
+            if (good && !a->values && !input->no_memory) {
                 nf_message_add(input, a->name,
                                a->row >= 0 && nf_table_row(a->row)->kind >= NF_KIND_CHOICE
                                    ? "Write a value in quotes behind the '='."
@@ -241,7 +243,7 @@ bool nf_values_read(nf_input *input, int source, struct nf_lexer *lexer, struct 
                                "%s has no value", a->row >= 0 ? nf_table_row(a->row)->key : "this name");
                 good = false;
             }
-            return good;
+            return good && a->values;
         }
     }
 }

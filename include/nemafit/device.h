@@ -79,6 +79,7 @@ nf_status nf_queue_wait(nf_queue *queue, nf_event event);
 nf_status nf_event_host_wait(nf_device *device, nf_event event); /* counted: a test asserts how many a step makes */
 bool nf_event_done(nf_device *device, nf_event event);
 int64_t nf_device_host_waits(const nf_device *device);
+double nf_device_wait_seconds(const nf_device *device); /* the host polled for events that had not happened yet */
 
 /* Something pending that the host completes (MPI requests and chains of them). test() may be called any time from the main
  * thread, advances the work and returns true once it is over, then never again; wait() blocks, progressing everything.

@@ -9,6 +9,8 @@
  */
 #include "private.h"
 
+#include "nemafit/log.h"
+
 #include <sched.h>
 
 static struct nf_slot *slot_of(nf_device *d, uint64_t number)
@@ -67,13 +69,11 @@ static nf_status told(struct nf_slot *s)
     return s->status;
 }
 
-nf_status nf_event_settle(nf_device *d, nf_event event)
+static nf_status poll_until(nf_device *d, nf_event event)
 {
-    if (event.gen == 0)
-        return NF_OK;
     uint64_t number = number_of(event);
-    NF_CHECK(event.slot < NF_RING && number < d->next);
     struct nf_slot *s = slot_of(d, number);
+
     for (int polls = 0; number + NF_RING >= d->next && s->pending; polls++) {
         if (s->running)
             return nf_fail(NF_EBUG, "event %u.%u waits for itself", event.slot, event.gen);
@@ -85,6 +85,25 @@ nf_status nf_event_settle(nf_device *d, nf_event event)
         poll_ring(d); /* also inside a test(): what we wait for may need other ranks, and they our other events */
         if (polls >= 32)
             sched_yield(); /* there may be more ranks than cores */
+    }
+    return NF_OK;
+}
+
+nf_status nf_event_settle(nf_device *d, nf_event event)
+{
+    if (event.gen == 0)
+        return NF_OK;
+    uint64_t number = number_of(event);
+    NF_CHECK(event.slot < NF_RING && number < d->next);
+    struct nf_slot *s = slot_of(d, number);
+    if (number + NF_RING >= d->next && s->pending) {
+        const bool outermost = !d->waiting;
+        const double begin = nf_seconds();
+        d->waiting = true;
+        nf_status status = poll_until(d, event);
+        d->waiting = !outermost;
+        d->wait_seconds += outermost ? nf_seconds() - begin : 0;
+        NF_TRY(status);
     }
     return number + NF_RING >= d->next ? told(s) : NF_OK; /* an older one: who took its slot was told */
 }
@@ -124,4 +143,9 @@ nf_status nf_event_host_wait(nf_device *d, nf_event event)
 int64_t nf_device_host_waits(const nf_device *d)
 {
     return d->host_waits;
+}
+
+double nf_device_wait_seconds(const nf_device *d)
+{
+    return d->wait_seconds;
 }

@@ -31,6 +31,8 @@ struct nf_device {
     void *progress_ctx;
     int64_t host_waits;
     bool polling; /* a progress is on the call stack */
+    bool waiting; /* a wait is on the call stack: waits inside it are part of its time */
+    double wait_seconds;
     uint64_t next, oldest;
     struct nf_slot ring[NF_RING];
 };

@@ -166,5 +166,7 @@ const char *nf_mesh_transport(const nf_mesh *mesh)
 
 struct nf_traffic nf_mesh_traffic(const nf_mesh *mesh)
 {
-    return mesh->traffic;
+    struct nf_traffic t = mesh->traffic;
+    t.wait_seconds += nf_device_wait_seconds(mesh->device);
+    return t;
 }

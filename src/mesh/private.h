@@ -26,7 +26,7 @@ struct nf_mesh {
     uint32_t sequence[NF_AXES]; /* collectives begun on each group: their tags */
     const struct nf_comm *comm;
     struct nf_op *active, *idle;
-    struct nf_traffic traffic;
+    struct nf_traffic traffic; /* wait_seconds: in host collectives; waits for events are the device's */
 };
 
 /* ---- MPI (mpi.c) ----------------------------------------------------------------------------------------------------- */
@@ -66,8 +66,8 @@ struct nf_filter_state {
 
 /*
  * An operation: rounds of sends and receives. When those of a round are complete, next() posts the next round, or returns true:
- * over. Operations, their requests and staging are pooled; the pool never shrinks, and holds as many operations as were ever under
- * way at once.
+ * over. Operations, their requests and staging are pooled; the pool never shrinks, and holds as many operations as were ever
+ * under way at once.
  */
 struct nf_op {
     struct nf_op *link;

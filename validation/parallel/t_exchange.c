@@ -252,7 +252,7 @@ int main(void)
     struct world w = world_open((size_t)64 << 20);
     for (int ep = 1; ep <= ranks; ep++) {
         nf_mesh *mesh;
-        if (ranks % ep != 0)
+        if (ranks % ep != 0 || E % ep != 0)
             continue;
         need(nf_mesh_new(&comm, ep, w.device, &mesh));
         for (int dispatch = NF_ALLGATHER; dispatch <= NF_ALLTOALL; dispatch++)

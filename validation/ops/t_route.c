@@ -262,6 +262,21 @@ static void check_nonfinite(enum nf_score score)
     data_free(&d);
 }
 
+/* What is not a number comes last, wherever it stands. */
+static void check_nan_last(void)
+{
+    const struct setup s = {"nan", NF_SCORE_SIGMOID, 1, 1, 8, 5, 1, 1, true, false, false, 1.0f, 1.0f, NF_GATE_ROUTER};
+    const float logits[8] = {NAN, 1.0f, NAN, 2.0f, 3.0f, NAN, 0.0f, NAN};
+    struct data d = data_new(&s);
+    struct rig r = rig_open(1);
+    memcpy(d.logits, logits, sizeof logits);
+    route(&r, &d);
+    tap_ok(d.ids[0] == 4 && d.ids[1] == 3 && d.ids[2] == 1 && d.ids[3] == 6 && d.ids[4] == 0,
+           "a score that is not a number is chosen last");
+    rig_close(&r);
+    data_free(&d);
+}
+
 /* 6,000 tokens, 12 experts, 3 each: a fair draw stays within 5 sigma of 1,500, sigma = sqrt(6000 0.25 0.75) = 34. */
 static void check_random(void)
 {
@@ -367,6 +382,7 @@ int main(void)
     check_ties();
     check_nonfinite(NF_SCORE_SIGMOID);
     check_nonfinite(NF_SCORE_SOFTMAX_TOPK);
+    check_nan_last();
     check_random();
     check_all_drawn();
     check_contiguous();

@@ -178,9 +178,8 @@ static void sink_gradient(const struct backward *w, nf_grad dsinks)
 
     for (int64_t h = 0; h < a->heads; h++) {
         double sum = 0.0;
-        for (int64_t t = 0; t < T; t++)
-            if (w->f.first[t] <= t % a->seq.len)
-                sum -= exp((double)a->sinks[h] - w->f.lse[h * T + t]) * w->delta[h * T + t];
+        for (int64_t t = 0; t < T; t++) /* delta is 0 at padding */
+            sum -= exp((double)a->sinks[h] - w->f.lse[h * T + t]) * w->delta[h * T + t];
         out[h] = (dsinks.accumulate ? out[h] : 0.0f) + (float)sum;
     }
 }

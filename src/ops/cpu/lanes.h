@@ -9,7 +9,7 @@
 
 #include "../call.h"
 
-enum { NF_LANES = 64 };
+enum { NF_LANES = 32 };
 
 static inline int64_t nf_lanes(int64_t tasks)
 {

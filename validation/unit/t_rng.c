@@ -120,12 +120,15 @@ static void permutations(void)
     tap_ok(large, "and for larger n around powers of two and four");
 
     bool inside = true;
+    int upper = 0; /* of a thousand, 500 lie in the upper half, with standard deviation 16 */
     uint64_t huge = UINT64_MAX, some = UINT64_C(1) << 62;
     for (uint64_t i = 0; i < 1000; i++) {
         inside &= nf_rng_permute(key, i, huge) < huge && nf_rng_permute(key, some - 1 - i, some) < some;
         inside &= nf_rng_permute(key, huge - 1 - i, huge) < huge;
     }
-    tap_ok(inside, "n up to 2^64 - 1");
+    for (uint64_t i = 0; i < 1000; i++)
+        upper += nf_rng_permute(key, i, huge) > huge / 2;
+    tap_ok(inside && upper > 420 && upper < 580, "n up to 2^64 - 1: inside, and over all of it (%d in the upper half)", upper);
     tap_ok(nf_rng_permute(key, 0, 1) == 0 && nf_rng_permute(key, 9, 5) == 9 && nf_rng_permute(key, 0, 0) == 0,
            "what is no element stays and ends");
 

@@ -65,7 +65,7 @@ nf_status nf_reduce_i64_start(const nf_group *group, int64_t *inout, int n, enum
 
 /* ---- device side ------------------------------------------------------------------------------------------------------ */
 
-/* inout [n], fp32, fp64 or bf16 (summed in fp32, rounded once), any n. A group of one returns NF_DONE at once.
+/* inout [n], fp32, fp64, int32 or bf16 (summed in fp32, rounded once), any n. A group of one returns NF_DONE at once.
  * Errors  fatal: NF_EPEER */
 nf_status nf_all_reduce(nf_queue *queue, const nf_group *group, void *inout, int64_t n, nf_dtype dtype, nf_event *event);
 /* out [n_each] += or = this rank's part of the sum over the group of in [size * n_each] */

@@ -195,6 +195,12 @@ nf_status nf_route(nf_queue *q, int32_t *ids, float *weights, nf_out scores, int
 nf_status nf_route_bwd(nf_queue *q, nf_out dlogits, const float *dweights, const int32_t *ids, const float *weights,
                        nf_in scores, const struct nf_route_arg *arg);
 
+/*
+ * Balance without a loss term: correction [E] += rate sign(mean - load_e) with the step's global counts load [E]; nothing if
+ * decision->skip.   Source  Wang et al. 2024, "Auxiliary-loss-free load balancing strategy for mixture-of-experts"
+ */
+nf_status nf_router_bias(nf_queue *q, nf_out correction, const int32_t *load, float rate, const struct nf_decision *decision);
+
 /* ---- received rows <-> expert order ------------------------------------------------------------------------------------- */
 
 /* Where each (received row, slot) lies among the expert rows of one slice. Device arrays, allocated by the layer. */

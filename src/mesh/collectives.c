@@ -10,7 +10,7 @@
 
 static bool can_sum(nf_dtype t)
 {
-    return t == NF_F32 || t == NF_F64 || t == NF_BF16;
+    return t == NF_F32 || t == NF_F64 || t == NF_BF16 || t == NF_I32;
 }
 
 static bool only_counted(nf_queue *queue, const nf_group *group)

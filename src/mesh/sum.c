@@ -28,6 +28,7 @@ enum { BLOCK = 1024 };
 
 SUM(sum_f32, float, float, , )
 SUM(sum_f64, double, double, , )
+SUM(sum_i32, int32_t, int32_t, , )
 SUM(sum_bf16, uint16_t, float, nf_bf16_to_f32, nf_f32_to_bf16)
 
 void nf_comm_sum(void *out, bool accumulate, const void *mine, int rank, const void *others, size_t stride, int size, int64_t n,
@@ -37,6 +38,8 @@ void nf_comm_sum(void *out, bool accumulate, const void *mine, int rank, const v
         sum_f32(out, accumulate, mine, rank, others, stride, size, n);
     else if (dtype == NF_F64)
         sum_f64(out, accumulate, mine, rank, others, stride, size, n);
+    else if (dtype == NF_I32)
+        sum_i32(out, accumulate, mine, rank, others, stride, size, n);
     else
         sum_bf16(out, accumulate, mine, rank, others, stride, size, n);
 }

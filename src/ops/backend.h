@@ -56,6 +56,8 @@ typedef nf_status nf_slot_route(nf_queue *q, int32_t *ids, float *weights, nf_ou
                                 const float *correction, const struct nf_route_arg *arg, void *scratch);
 typedef nf_status nf_slot_route_bwd(nf_queue *q, nf_out dlogits, const float *dweights, const int32_t *ids,
                                     const float *weights, nf_in scores, const struct nf_route_arg *arg, void *scratch);
+typedef nf_status nf_slot_router_bias(nf_queue *q, nf_out correction, const int32_t *load, float rate,
+                                      const struct nf_decision *decision);
 typedef nf_status nf_slot_order_build(nf_queue *q, const struct nf_order *order, const int32_t *ids, const float *side,
                                       const int32_t *count, int pad, void *scratch);
 typedef nf_status nf_slot_expand(nf_queue *q, nf_out rows, nf_in received, const struct nf_order *order);
@@ -82,7 +84,7 @@ typedef nf_status nf_slot_fill(nf_queue *q, nf_out y, float value);
     X(embed_bwd)                                                                                                               \
     X(add_norm) X(add_norm_bwd) X(gated_norm) X(gated_norm_bwd) X(linear) X(linear_dgrad) X(linear_wgrad) X(grouped_linear)    \
         X(grouped_dgrad) X(grouped_wgrad) X(attention) X(attention_bwd) X(conv_silu) X(conv_silu_bwd) X(ssd_kept) X(ssd)       \
-            X(ssd_bwd) X(route) X(route_bwd) X(order_build) X(expand) X(collapse) X(combine) X(head_loss) X(head_logits)       \
+            X(ssd_bwd) X(route) X(route_bwd) X(router_bias) X(order_build) X(expand) X(collapse) X(combine) X(head_loss) X(head_logits)       \
                 X(adamw) X(sumsq) X(decide) X(cast) X(add) X(fill)
 
 struct nf_backend {
@@ -110,6 +112,7 @@ struct nf_backend {
     nf_slot_ssd_bwd *ssd_bwd;
     nf_slot_route *route;
     nf_slot_route_bwd *route_bwd;
+    nf_slot_router_bias *router_bias;
     nf_slot_order_build *order_build;
     nf_slot_expand *expand;
     nf_slot_collapse *collapse;

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 libnf_a_SOURCES += %D%/backend.h %D%/backend.c %D%/call.h %D%/call.c %D%/check.h %D%/check.c \
-	%D%/cpu/cpu.h %D%/cpu/scratch.h %D%/cpu/table.c %D%/cpu/vmath.h %D%/cpu/half.h \
+	%D%/cpu/cpu.h %D%/cpu/scratch.h %D%/router_bias.c %D%/cpu/router_bias.c %D%/cpu/table.c %D%/cpu/vmath.h %D%/cpu/half.h \
 	%D%/cpu/blas.h %D%/cpu/blas.c %D%/cpu/mend_blas.c %D%/cpu/tiles.h %D%/cpu/tiles.c
 libnf_a_SOURCES += %D%/attention.c %D%/ssd.c %D%/route.c %D%/order.c %D%/head.c \
 	%D%/cpu/lanes.h %D%/cpu/lanes.c %D%/cpu/attention.h %D%/cpu/attention.c %D%/cpu/attention_bwd.c \

@@ -126,6 +126,29 @@ nf_status nf_engine_micro(struct engine *e, const nf_batch *batch, int micro, st
     return NF_OK;
 }
 
+nf_status nf_engine_sum_load(struct engine *e)
+{
+    const nf_model *m = e->arg.model;
+    nf_event summed;
+
+    NF_TRY(nf_all_reduce(e->q, nf_mesh_group(e->mesh, NF_WORLD), e->load, m->moe_layers * m->experts, NF_I32, &summed));
+    return nf_queue_wait(e->q, summed);
+}
+
+/* The correction biases of all routers, from the step's load. */
+static nf_status balance(struct engine *e, float rate)
+{
+    const nf_model *m = e->arg.model;
+
+    for (int i = 0; i < m->blocks; i++) {
+        const struct nf_moe_conf *c = m->block[i].conf;
+        const struct nf_moe_w *w = m->block[i].w;
+        if (m->block[i].kind == NF_MIXER_MOE && nf_has(&w->correction))
+            NF_TRY(nf_router_bias(e->q, &w->correction.w, e->load + (int64_t)c->index * c->experts, rate, e->decision));
+    }
+    return NF_OK;
+}
+
 nf_status nf_engine_update(struct engine *e)
 {
     const struct nf_params *p = e->arg.params;
@@ -144,5 +167,6 @@ nf_status nf_engine_update(struct engine *e)
     for (int i = 0; i < n; i++) /* dense sums are shared out over the ranks; an expert's is taken where its first copy lies */
         e->optim[i] = (struct nf_optim_run){
             &flat[i].run, flat[i].spread == NF_EXPERT ? first_copy : i % nf_mesh_ranks(e->mesh) == nf_mesh_rank(e->mesh)};
-    return nf_optim_step(e->q, e->mesh, e->optim, n, &arg, p->train.clip, e->vars, e->sums, e->decision);
+    NF_TRY(nf_optim_step(e->q, e->mesh, e->optim, n, &arg, p->train.clip, e->vars, e->sums, e->decision));
+    return p->train.router_bias_rate > 0 ? balance(e, (float)p->train.router_bias_rate) : NF_OK;
 }

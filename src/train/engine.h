@@ -84,8 +84,10 @@ struct micro_seconds {
 };
 /* Forward, loss and backward of the batch in batch memory; the loss is added to sums[1], the time to took. */
 nf_status nf_engine_micro(struct engine *e, const nf_batch *batch, int micro, struct micro_seconds *took);
-/* Norm, decision, update. */
+/* Norm, decision, update of weights and, where asked for, of the routers' correction biases. */
 nf_status nf_engine_update(struct engine *e);
+/* Expert load of the step so far: summed over world, in place. */
+nf_status nf_engine_sum_load(struct engine *e);
 
 /* ---- the model of a run ---------------------------------------------------------------------------------------------- */
 

@@ -71,6 +71,10 @@ static nf_status steps(struct loop *l)
     const struct nf_params *p = l->s->p;
     int64_t n = l->s->steps, told = 0;
 
+    if (!n) { /* load, evaluate, export */
+        NF_TRY(look(l, 0));
+        return p->export_.dir ? export_step(l, 0) : NF_OK;
+    }
     NF_TRY(batches_fetch(&l->batches, 0));
     tell_first_row(l->s->train, &l->batches.set[0], l->batches.len);
     NF_TRY(look(l, 0));
@@ -98,8 +102,7 @@ nf_status train_loop(struct session *s, struct engine *e)
     status = batches_new(s->train, s->mesh, s->p->train.local_batch, s->micro_batches, &l.batches);
     if (!status)
         status = row_buffers_new(s->p->train.local_batch, e->arg.seq_len, &l.rows);
-    if (!status)
-        status = stepper_new(e, &l.batches, s->steps, &l.stepper);
+    stepper_new(e, &l.batches, s->steps, &l.stepper);
     status = nf_agree(s->mesh, status);
     if (!status)
         status = steplog_open(s, &l.log);
@@ -108,7 +111,6 @@ nf_status train_loop(struct session *s, struct engine *e)
     closed = steplog_close(l.log);
     if (!status)
         status = nf_agree(s->mesh, closed);
-    stepper_free(&l.stepper);
     row_buffers_free(&l.rows);
     batches_free(&l.batches);
     return status;

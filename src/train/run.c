@@ -29,7 +29,7 @@ static void plan_steps(struct session *s)
     s->global_batch = G;
     s->micro_batches = (int)(G / unit);
     s->steps = p->train.steps;
-    if (!s->steps)
+    if (p->train.epochs > 0)
         s->steps = (int64_t)ceil(p->train.epochs * (double)nf_dataset_rows(s->train) / (double)G);
     if (p->optim.warmup > s->steps)
         nf_input_complain(s->input, "optim", "warmup", "Change optim.warmup to at most the number of steps",
@@ -66,6 +66,15 @@ struct engine_arg session_engine(const struct session *s)
                                .segments = nf_dataset_segmented(s->train) || (s->valid && nf_dataset_segmented(s->valid))};
 }
 
+/* What 'auto' means here: told in input.used.nml. */
+static void choose_auto(struct nf_params *p)
+{
+    p->model.dtype = NF_F32;
+    p->optim.grad_dtype = NF_F32;
+    p->backend.device = NF_DEVICE_CPU;
+    p->backend.attention = NF_ATTN_REFERENCE;
+}
+
 nf_status session_open(nf_input *input, const void *mpi_comm, int ranks, struct session *s)
 {
     struct nf_params *p = nf_input_params_mut(input);
@@ -77,6 +86,7 @@ nf_status session_open(nf_input *input, const void *mpi_comm, int ranks, struct 
                           "ep = %" PRId64 " does not divide %d ranks", p->parallel.ep, ranks);
         NF_TRY(nf_input_verdict(input));
     }
+    choose_auto(p);
     NF_TRY(nf_engine_device(p, &s->device));
     NF_TRY(nf_mesh_new(mpi_comm, (int)p->parallel.ep, s->device, &s->mesh));
     NF_TRY(nf_engine_read_config(s->mesh, p->model.path, &s->config));

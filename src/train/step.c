@@ -9,10 +9,9 @@
 #include "nemafit/log.h"
 #include "step.h"
 
-nf_status stepper_new(struct engine *e, struct batches *b, int64_t steps, struct stepper *s)
+void stepper_new(struct engine *e, struct batches *b, int64_t steps, struct stepper *s)
 {
     const struct nf_params *p = e->arg.params;
-    size_t load = (size_t)(e->arg.model->moe_layers * e->arg.model->experts) + 1;
 
     *s = (struct stepper){.e = e,
                           .batches = b,
@@ -21,18 +20,10 @@ nf_status stepper_new(struct engine *e, struct batches *b, int64_t steps, struct
                                        .min_lr = p->optim.min_lr,
                                        .warmup = p->optim.warmup,
                                        .steps = steps,
-                                       .decay_share = p->optim.decay_share},
-                          .load_sum = calloc(load, sizeof *s->load_sum)};
-    return s->load_sum ? NF_OK : nf_fail(NF_ENOMEM, "no memory for the expert load");
+                                       .decay_share = p->optim.decay_share}};
 }
 
-void stepper_free(struct stepper *s)
-{
-    free(s->load_sum);
-    *s = (struct stepper){0};
-}
-
-/* Tokens an expert got, over all ranks, of this step: max over mean of the worst layer, and experts without any. */
+/* Tokens an expert got in this step, over all ranks: max over mean of the worst layer, and experts without any. */
 static nf_status read_load(struct stepper *s, struct step_result *r)
 {
     struct engine *e = s->e;
@@ -43,13 +34,10 @@ static nf_status read_load(struct stepper *s, struct step_result *r)
         return NF_OK;
     NF_TRY(nf_copy(e->q, e->load_host, e->load, (size_t)n * sizeof *e->load));
     NF_TRY(nf_queue_drain(e->q));
-    for (int i = 0; i < n; i++)
-        s->load_sum[i] = e->load_host[i];
-    NF_TRY(nf_reduce_i64(nf_mesh_group(e->mesh, NF_WORLD), s->load_sum, n, NF_SUM));
     for (int l = 0; l < m->moe_layers; l++) {
         int64_t sum = 0, most = 0;
         for (int i = 0; i < m->experts; i++) {
-            int64_t c = s->load_sum[l * m->experts + i];
+            int64_t c = e->load_host[l * m->experts + i];
             sum += c;
             most = c > most ? c : most;
             r->load_dead += c == 0;
@@ -99,6 +87,8 @@ nf_status stepper_run(struct stepper *s, int64_t step, bool more)
     NF_TRY(nf_fill_zero(e->q, e->load, (size_t)(m->moe_layers * m->experts) * sizeof *e->load));
     NF_TRY(micro_batches(s, step, &vars, r));
     t = nf_seconds();
+    if (s->want_load || e->arg.params->train.router_bias_rate > 0)
+        NF_TRY(nf_engine_sum_load(e));
     NF_TRY(nf_engine_update(e));
     nf_arena_reset(e->arena[ARENA_STEP], NF_HIGH, mark);
     NF_TRY(nf_copy(e->q, &e->result[step & 1], e->decision, sizeof *e->decision));

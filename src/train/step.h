@@ -22,12 +22,10 @@ struct stepper {
     struct nf_schedule_arg schedule;
     nf_event result_ready[2];
     struct step_result pending[2];
-    int64_t *load_sum; /* host [MoE layers, E] */
     bool want_load;
 };
 
-nf_status stepper_new(struct engine *e, struct batches *b, int64_t steps, struct stepper *s);
-void stepper_free(struct stepper *s);
+void stepper_new(struct engine *e, struct batches *b, int64_t steps, struct stepper *s);
 /* Enqueue step n (its rows were fetched), fetch the rows of the next if there is one. Collective over world. */
 nf_status stepper_run(struct stepper *s, int64_t step, bool more);
 /* The result of a step that was enqueued; waits for it. */

@@ -7,3 +7,5 @@ check_PROGRAMS += %D%/t_ssd %D%/t_route %D%/t_order %D%/t_head
 %C%_t_route_SOURCES = %D%/t_route.c %D%/oprig.h
 %C%_t_order_SOURCES = %D%/t_order.c %D%/oprig.h
 %C%_t_head_SOURCES = %D%/t_head.c %D%/oprig.h
+check_PROGRAMS += %D%/t_router_bias
+%C%_t_router_bias_SOURCES = %D%/t_router_bias.c %D%/oprig.h

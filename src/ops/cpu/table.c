@@ -27,6 +27,7 @@ const struct nf_backend nf_backend_cpu = {
     .ssd_bwd = nf_cpu_ssd_bwd,
     .route = nf_cpu_route,
     .route_bwd = nf_cpu_route_bwd,
+    .router_bias = nf_cpu_router_bias,
     .order_build = nf_cpu_order_build,
     .expand = nf_cpu_expand,
     .collapse = nf_cpu_collapse,

@@ -23,8 +23,9 @@ struct nf_st_entry {
 };
 
 /*
- * nf_st_header_parse: the pure reader, for fuzzing: `bytes` is the header's JSON, file_size the whole file's. Every condition of
- * the format is checked (spec list ST-001 ...): duplicates, types, overflow, order, overlaps, holes, trailing bytes.
+ * nf_st_header_parse: the pure reader, for fuzzing: `bytes` is the header's JSON, file_size the whole file's. Every condition
+ * of the format is checked (ST-002 ...): duplicates, types, overflow, order, overlaps, holes, trailing bytes. Entries come in the
+ * order of their bytes.
  * Errors  same: NF_EDATA "<file>: ST-0NN tensor '<name>': ..."
  */
 nf_status nf_st_header_parse(const char *file, const char *bytes, size_t n, uint64_t file_size,
@@ -38,7 +39,7 @@ typedef struct nf_st nf_st;
  * Collective  world      Errors  agreed: NF_EMISSING, NF_EDATA, NF_EPERM, NF_EIO
  */
 nf_status nf_st_open(const nf_mesh *mesh, const char *dir, nf_st **st);
-/* The same for one file, whatever its name. */
+/* The same for one file, whatever its name; nf_st_dir is then the directory it lies in. */
 nf_status nf_st_open_file(const nf_mesh *mesh, const char *path, nf_st **st);
 void nf_st_free(nf_st *st);
 const char *nf_st_dir(const nf_st *st);
@@ -48,7 +49,8 @@ const struct nf_st_entry *nf_st_find(const nf_st *st, const char *name); /* by n
 
 /*
  * nf_st_check: hold the checkpoint to the family's map: every tensor of the map there once with its shape and a dtype that can
- * be read (F32, BF16, F16), nothing else but pass-through names. All faults are told at once (MD-01 ...).
+ * be read (F32, BF16, F16), nothing else but pass-through names. All faults are told at once (MD-01 ...). Not strict: unknown
+ * tensors are a warning, and pass through.
  * Not collective: all ranks reach the same verdict.      Errors  same: NF_EDATA, NF_EMODEL (FP8)
  */
 nf_status nf_st_check(const nf_st *st, const nf_weight_map *map, const nf_param_desc *desc, int params, bool strict);
@@ -56,18 +58,20 @@ nf_status nf_st_check(const nf_st *st, const nf_weight_map *map, const nf_param_
 /*
  * nf_st_read: fill named[0..n) (each a contiguous piece of its logical tensor) from disk, widening or rounding to desc->dtype.
  * Every destination element is written exactly once; that is counted and checked. Dense tensors are read once a node and
- * passed on. Non-finite values are refused with tensor and index (ST-027).
- * Collective  world      Errors  agreed: NF_EDATA, NF_EIO
+ * passed on. An optional tensor that is absent gives zeros. Values that are not finite, or would not be in desc->dtype, are
+ * refused with tensor and index (ST-027).
+ * Collective  world      Errors  agreed: NF_EDATA, NF_EIO, NF_ENONFINITE
  */
 nf_status nf_st_read(const nf_st *st, const nf_mesh *mesh, const nf_weight_map *map, const nf_param_desc *desc,
                      const nf_named *named, int n, nf_queue *queue);
 
 /*
  * nf_st_write: the checkpoint directory `dir`, from the pieces on all ranks: tensors of the map under the map's names, pass-through
- * tensors copied byte for byte from `source`, the non-weight files of source_dir carried over. dtype: NF_AUTO (-1) keeps the
- * source's, else an nf_dtype; e_score_correction_bias stays F32. Without source (random init): desc dtype, config.json from
- * source_dir. Written in `dir.tmp-*`, fsynced, read back, renamed; an existing dir is replaced only if it is such a checkpoint.
- * Collective  world      Errors  agreed: NF_EIO (bytes needed and free), NF_EEXISTS, NF_EPERM
+ * tensors copied byte for byte from `source`, the other files of source_dir (no weights, no folders) carried over. dtype: NF_AUTO
+ * (-1) keeps the source's, else an nf_dtype; a buffer (e_score_correction_bias) is never narrowed. Without source (random init):
+ * desc dtype, config.json from source_dir. Written in `dir.tmp-*`, fsynced, read back, renamed; an existing dir is replaced, in one
+ * step, only if it is such a checkpoint (config.json, weights, no folder in it) and not what the run reads.
+ * Collective  world      Errors  agreed: NF_EIO (bytes needed and free), NF_EEXISTS, NF_EPERM, NF_ENONFINITE
  */
 struct nf_st_write_arg {
     const char *dir, *source_dir;
@@ -77,9 +81,8 @@ struct nf_st_write_arg {
 nf_status nf_st_write(const nf_st *source, const nf_mesh *mesh, const nf_weight_map *map, const nf_param_desc *desc,
                       int params, const nf_named *named, int n, nf_queue *queue, const struct nf_st_write_arg *arg);
 
-/*
- * nf_st_load_one: a whole small tensor as fp32 or int64 (goldens, tests): malloc'd. Not collective.
- */
+/* A whole small tensor as fp32 (of F32, BF16, F16, F64) or int64 (of I64, I32, U8, BOOL): goldens, tests; malloc'd. Not
+ * collective. Errors  local: NF_EDATA, NF_EIO, NF_ENOMEM */
 nf_status nf_st_load_f32(const nf_st *st, const char *name, float **data, int64_t *count);
 nf_status nf_st_load_i64(const nf_st *st, const char *name, int64_t **data, int64_t *count);
 

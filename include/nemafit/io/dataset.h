@@ -48,8 +48,8 @@ struct nf_rows_out {
 /* Fill n rows given by number in the data. *scored: targets != -100 of the main loss. Not collective. Errors: local NF_EIO */
 nf_status nf_dataset_fetch(const nf_dataset *data, const int64_t *rows, int64_t n, const struct nf_rows_out *out,
                            int64_t *scored);
-/* Targets and positions of rows made elsewhere (goldens): out->ids and out->segment (may be NULL) are given, labels [n, S] are in
- * transformers' convention. */
+/* Targets and positions of rows made elsewhere (goldens): out->ids and out->segment (may be NULL) are given, labels [n, S] are
+ * in transformers' convention. */
 void nf_rows_form(int64_t n, int64_t S, const int32_t *labels, const struct nf_rows_out *out, int64_t *scored);
 
 /* Ids for people: text of n ids in `out`, unprintable bytes escaped. Format without pieces: "<id>". */

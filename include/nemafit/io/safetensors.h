@@ -24,8 +24,8 @@ struct nf_st_entry {
 
 /*
  * nf_st_header_parse: the pure reader, for fuzzing: `bytes` is the header's JSON, file_size the whole file's. Every condition
- * of the format is checked (ST-002 ...): duplicates, types, overflow, order, overlaps, holes, trailing bytes. Entries come in the
- * order of their bytes.
+ * of the format is checked (ST-002 ...): duplicates, types, overflow, order, overlaps, holes, trailing bytes. Entries come in
+ * the order of their bytes.
  * Errors  same: NF_EDATA "<file>: ST-0NN tensor '<name>': ..."
  */
 nf_status nf_st_header_parse(const char *file, const char *bytes, size_t n, uint64_t file_size,
@@ -66,11 +66,12 @@ nf_status nf_st_read(const nf_st *st, const nf_mesh *mesh, const nf_weight_map *
                      const nf_named *named, int n, nf_queue *queue);
 
 /*
- * nf_st_write: the checkpoint directory `dir`, from the pieces on all ranks: tensors of the map under the map's names, pass-through
- * tensors copied byte for byte from `source`, the other files of source_dir (no weights, no folders) carried over. dtype: NF_AUTO
- * (-1) keeps the source's, else an nf_dtype; a buffer (e_score_correction_bias) is never narrowed. Without source (random init):
- * desc dtype, config.json from source_dir. Written in `dir.tmp-*`, fsynced, read back, renamed; an existing dir is replaced, in one
- * step, only if it is such a checkpoint (config.json, weights, no folder in it) and not what the run reads.
+ * nf_st_write: the checkpoint directory `dir`, from the pieces on all ranks: tensors of the map under the map's names, pass-
+ * through tensors copied byte for byte from `source`, the other files of source_dir (no weights, no folders) carried over.
+ * dtype: NF_AUTO (-1) keeps the source's, else an nf_dtype; a buffer (e_score_correction_bias) is never narrowed. Without
+ * source (random init): desc dtype, config.json from source_dir. Written in `dir.tmp-*`, fsynced, read back, renamed; an
+ * existing dir is replaced, in one step, only if it is such a checkpoint (config.json, weights, no folder in it) and not what
+ * the run reads.
  * Collective  world      Errors  agreed: NF_EIO (bytes needed and free), NF_EEXISTS, NF_EPERM, NF_ENONFINITE
  */
 struct nf_st_write_arg {

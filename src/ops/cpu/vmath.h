@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * vmath.h: exp, log, sigmoid, SiLU and softplus for loops that the compiler turns into vector code: no branches, no tables, no
- * calls. Right to 1 (exp, log), 2 (softplus) or 3 (sigmoid, SiLU) units in the last place over the whole range of fp32,
+ * calls. Right to 1 (exp, log), 2 (softplus), 3 (sigmoid) or 4 (SiLU) units in the last place over the whole range of fp32,
  * infinities and subnormal numbers included; NaN stays NaN. validation/ops/t_vmath.c holds them to that.
  *
  * NF_CLONES in front of a function compiles it for AVX-512, for AVX2 and for any processor, and the loader chooses (GCC 12 and

@@ -50,12 +50,12 @@ const char *nf_mesh_transport(const nf_mesh *mesh); /* "MPI (host memory)", ... 
  */
 nf_status nf_agree(const nf_mesh *mesh, nf_status mine);
 
-nf_status nf_bcast(const nf_group *group, int root, void *bytes, size_t n);               /* n equal on all ranks */
-nf_status nf_bcast_blob(const nf_group *group, int root, void **bytes, size_t *n);        /* malloc'd on the others */
+nf_status nf_bcast(const nf_group *group, int root, void *bytes, size_t n);        /* n equal on all ranks */
+nf_status nf_bcast_blob(const nf_group *group, int root, void **bytes, size_t *n); /* malloc'd on the others */
 nf_status nf_barrier(const nf_group *group);
 enum nf_reduce { NF_SUM, NF_MAX, NF_MIN };
 nf_status nf_reduce_i64(const nf_group *group, int64_t *inout, int n, enum nf_reduce how);
-nf_status nf_reduce_f64(const nf_group *group, double *inout, int n, enum nf_reduce how); /* SUM in rank order */
+nf_status nf_reduce_f64(const nf_group *group, double *inout, int n, enum nf_reduce how);   /* SUM in rank order */
 nf_status nf_gather_bytes(const nf_group *group, const void *mine, size_t each, void *all); /* to every rank; equal sizes */
 /* Is it the same on all ranks? Otherwise NF_EDIVERGED, naming `what` and the first rank that differs from rank 0. */
 nf_status nf_same(const nf_mesh *mesh, const void *bytes, size_t n, const char *what);
@@ -69,10 +69,9 @@ nf_status nf_reduce_i64_start(const nf_group *group, int64_t *inout, int n, enum
  * Errors  fatal: NF_EPEER */
 nf_status nf_all_reduce(nf_queue *queue, const nf_group *group, void *inout, int64_t n, nf_dtype dtype, nf_event *event);
 /* out [n_each] += or = this rank's part of the sum over the group of in [size * n_each] */
-nf_status nf_reduce_scatter(nf_queue *queue, const nf_group *group, void *out, const void *in, int64_t n_each,
-                            nf_dtype dtype, bool accumulate, nf_event *event);
-nf_status nf_all_gather(nf_queue *queue, const nf_group *group, void *out, const void *in, size_t bytes_each,
-                        nf_event *event);
+nf_status nf_reduce_scatter(nf_queue *queue, const nf_group *group, void *out, const void *in, int64_t n_each, nf_dtype dtype,
+                            bool accumulate, nf_event *event);
+nf_status nf_all_gather(nf_queue *queue, const nf_group *group, void *out, const void *in, size_t bytes_each, nf_event *event);
 
 /* ---- token exchange of expert parallelism ------------------------------------------------------------------------------ */
 /*
@@ -102,10 +101,10 @@ struct nf_xshape {
     int row_pad; /* expert groups start on multiples of this (nf_op_row_pad) */
 };
 
-int64_t nf_x_chunk_tokens(const struct nf_xshape *shape);                           /* ceil(T / chunks) */
-int64_t nf_x_row_cap(const nf_group *ep, const struct nf_xshape *shape);        /* token rows received by one slice, at most */
-int64_t nf_x_expert_cap(const nf_group *ep, const struct nf_xshape *shape);     /* expert rows of one slice, padding included */
-int64_t nf_x_return_slots(const nf_group *ep, const struct nf_xshape *shape);   /* R: rows that can come back for one token */
+int64_t nf_x_chunk_tokens(const struct nf_xshape *shape);                     /* ceil(T / chunks) */
+int64_t nf_x_row_cap(const nf_group *ep, const struct nf_xshape *shape);      /* token rows received by one slice, at most */
+int64_t nf_x_expert_cap(const nf_group *ep, const struct nf_xshape *shape);   /* expert rows of one slice, padding included */
+int64_t nf_x_return_slots(const nf_group *ep, const struct nf_xshape *shape); /* R: rows that can come back for one token */
 
 /* Windows and staging for the largest layer; from the run arena. Two slices are in flight. */
 typedef struct nf_exchange nf_exchange;
@@ -118,15 +117,16 @@ void nf_exchange_free(nf_exchange *x);
 typedef struct nf_xplan nf_xplan;
 nf_status nf_xplan_new(nf_queue *queue, nf_exchange *x, nf_arena *arena, enum nf_end end, const struct nf_xshape *shape,
                        nf_xplan **plan);
-/* ids [tokens, k], device memory, kept by reference until the plan is done; -1: this slot is not routed. tokens <= shape.tokens may
- * differ from rank to rank and be 0 (chunk c holds tokens [c chunk_tokens, (c+1) chunk_tokens) as far as they exist); no rows are
- * sent for what does not exist, under 'allgather' neither. Counts, starts the exchange of counts. Collective over ep. */
+/* ids [tokens, k], device memory, kept by reference until the plan is done; -1: this slot is not routed. tokens <= shape.tokens
+ * may differ from rank to rank and be 0 (chunk c holds tokens [c chunk_tokens, (c+1) chunk_tokens) as far as they exist); no
+ * rows are sent for what does not exist, under 'allgather' neither. Counts, starts the exchange of counts. Collective over ep.
+ */
 nf_status nf_xplan_counts(nf_queue *queue, nf_xplan *plan, const int32_t *ids, int64_t tokens, nf_event *event);
 
 struct nf_slice {
     int chunk, pass;
-    bool kept;      /* pass 0: memory of chunk's own */
-    bool last;      /* of its chunk */
+    bool kept;              /* pass 0: memory of chunk's own */
+    bool last;              /* of its chunk */
     int64_t token0, tokens; /* of the chunk, on this rank */
 };
 /* Number of slices, the same on all ranks of ep. Transports over host counts wait for them here; windows answer `chunks`. */
@@ -136,16 +136,16 @@ struct nf_slice nf_xplan_slice(const nf_xplan *plan, int slice);
 const int32_t *nf_xplan_overflow(const nf_xplan *plan);
 int64_t nf_xplan_overflow_slices(const nf_xplan *plan); /* slices beyond the chunks, for the log */
 
-/* Send rows [tokens, width] (stride ld elements) and side [tokens, k] (NULL: zeros; on all ranks or on none) of one slice: of the
- * layer's T tokens, those of the slice are taken. rows and side must stay until the event; in a group of one, where dense rows are
- * received where they lie, as long as what was received is read. At most two slices may be under way in each direction: a third
- * waits for the first. */
+/* Send rows [tokens, width] (stride ld elements) and side [tokens, k] (NULL: zeros; on all ranks or on none) of one slice: of
+ * the layer's T tokens, those of the slice are taken. rows and side must stay until the event; in a group of one, where dense
+ * rows are received where they lie, as long as what was received is read. At most two slices may be under way in each
+ * direction: a third waits for the first. */
 nf_status nf_exchange_out(nf_queue *queue, nf_xplan *plan, int slice, const void *rows, int64_t ld, const float *side,
                           nf_event *event);
 struct nf_received {
-    const void *rows;    /* [row_cap, width], dense; the first *count are filled */
-    const float *side;   /* [row_cap, k] */
-    const int32_t *ids;  /* [row_cap, k] experts of this rank as numbers 0..E_local-1; -1: elsewhere or not routed */
+    const void *rows;     /* [row_cap, width], dense; the first *count are filled */
+    const float *side;    /* [row_cap, k] */
+    const int32_t *ids;   /* [row_cap, k] experts of this rank as numbers 0..E_local-1; -1: elsewhere or not routed */
     const int32_t *count; /* device */
     int64_t cap;
 };
@@ -153,8 +153,7 @@ struct nf_received {
 struct nf_received nf_xplan_received(const nf_xplan *plan, int slice);
 
 /* Send back one partial row a received row, and (backward) its side band; rows must stay until the event. */
-nf_status nf_exchange_back(nf_queue *queue, nf_xplan *plan, int slice, const void *rows, const float *side,
-                           nf_event *event);
+nf_status nf_exchange_back(nf_queue *queue, nf_xplan *plan, int slice, const void *rows, const float *side, nf_event *event);
 struct nf_returned {
     const void *rows;     /* partial rows of the whole chunk */
     const float *side;    /* [rows, k], as the experts' ranks gave it; NULL if they gave none */
@@ -167,8 +166,8 @@ struct nf_returned nf_xplan_returned(const nf_xplan *plan, int chunk);
 
 struct nf_traffic {
     uint64_t dispatch, combine, gather, reduce; /* bytes sent by this rank since the start */
-    uint64_t staging;                           /* bytes of host memory held for collectives: for as many as were ever under way at once */
-    double wait_seconds;                        /* the host stood still in communication */
+    uint64_t staging;    /* bytes of host memory held for collectives: for as many as were ever under way at once */
+    double wait_seconds; /* the host stood still in communication */
 };
 struct nf_traffic nf_mesh_traffic(const nf_mesh *mesh);
 

@@ -4,6 +4,7 @@ check_PROGRAMS += \
 	%D%/t_header_damage \
 	%D%/t_index \
 	%D%/t_dataset \
+	%D%/t_nomem \
 	%D%/t_model_level.mpi \
 	%D%/t_read_write.mpi \
 	%D%/t_refusals.mpi \
@@ -19,3 +20,4 @@ nf_io_rig = $(nf_io_toy) %D%/rig.c %D%/rig.h
 %C%_t_read_write_mpi_SOURCES = %D%/t_read_write.c $(nf_io_rig)
 %C%_t_refusals_mpi_SOURCES = %D%/t_refusals.c $(nf_io_rig)
 %C%_t_dataset_ranks_mpi_SOURCES = %D%/t_dataset_ranks.c $(nf_io_make)
+%C%_t_nomem_SOURCES = %D%/t_nomem.c $(nf_io_toy)

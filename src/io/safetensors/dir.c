@@ -185,10 +185,9 @@ nf_status nf_st_dir_begin(struct nf_st_dir *dir, const struct nf_st_layout *layo
 /* ---- the end --------------------------------------------------------------------------------------------------------------
  */
 
-/* A directory of ours: files only. Says nothing: it is called where the story is over. */
-static bool remove_flat(const char *path)
+/* Remove a directory of ours, which has files only, and close it. Says nothing: it is called where the story is over. */
+static bool remove_flat(DIR *dir, const char *path)
 {
-    DIR *dir = opendir(path);
     if (!dir)
         return false;
     for (struct dirent *d; (d = readdir(dir));)
@@ -223,21 +222,19 @@ static nf_status check_sizes(const struct nf_st_dir *dir, const struct nf_st_lay
     return NF_OK;
 }
 
-/* Both names change in one step, or the old one goes aside first where the file system cannot do that. */
-static nf_status exchange(const struct nf_st_dir *dir, nf_str *old)
+/* Both names change in one step, or the old one goes aside first where the file system cannot do that. *old: where it is then.
+ */
+static nf_status exchange(const struct nf_st_dir *dir, const char *aside, const char **old)
 {
-    if (renameat2(AT_FDCWD, dir->temporary, AT_FDCWD, dir->target, RENAME_EXCHANGE) == 0) {
-        nf_str_add(old, dir->temporary);
+    *old = dir->temporary;
+    if (renameat2(AT_FDCWD, dir->temporary, AT_FDCWD, dir->target, RENAME_EXCHANGE) == 0)
         return NF_OK;
-    }
-    nf_str_addf(old, "%s.old-%ld", dir->target, (long)getpid());
-    if (old->failed)
-        return nf_fail(NF_ENOMEM, "%s: no memory for a path", dir->target);
-    if (rename(dir->target, old->text) != 0)
+    *old = aside;
+    if (rename(dir->target, aside) != 0)
         return nf_fail_errno(errno, dir->target, "cannot put the old one aside");
     if (rename(dir->temporary, dir->target) != 0) {
         const nf_status status = nf_fail_errno(errno, dir->target, "cannot give the new one its name");
-        (void)rename(old->text, dir->target);
+        (void)rename(aside, dir->target);
         return status;
     }
     return NF_OK;
@@ -254,29 +251,42 @@ static nf_status appear(const struct nf_st_dir *dir)
     return nf_fail_errno(errno, dir->target, "cannot give the new one its name");
 }
 
+/* All that may fail for lack of memory comes before the names change. */
 nf_status nf_st_dir_commit(struct nf_st_dir *dir, const struct nf_st_layout *layout)
 {
-    nf_str old = {0};
     NF_TRY(check_sizes(dir, layout));
     NF_TRY(nf_dir_sync(dir->temporary));
-    nf_status status = dir->replaces ? exchange(dir, &old) : appear(dir);
+    nf_str aside = {0};
+    nf_str_addf(&aside, "%s.old-%ld", dir->target, (long)getpid());
+    char *parent = nf_path_dir(dir->target);
+    DIR *replaced = dir->replaces ? opendir(dir->target) : NULL;
+    const char *old = NULL;
+    nf_status status = NF_OK;
+    if (aside.failed || !parent)
+        status = nf_fail(NF_ENOMEM, "%s: no memory for a path", dir->target);
+    else if (dir->replaces && !replaced)
+        status = nf_fail_errno(errno, dir->target, "cannot list");
+    if (status == NF_OK)
+        status = dir->replaces ? exchange(dir, aside.text, &old) : appear(dir);
     if (status == NF_OK) {
-        free(dir->temporary); /* what has this name now is the old one, or nothing */
+        status = nf_dir_sync(parent);
+        if (replaced && !remove_flat(replaced, old))
+            nf_warn("%s: cannot remove what was replaced; it may be removed by hand", old);
+        replaced = NULL;
+        free(dir->temporary); /* nothing has this name now */
         dir->temporary = NULL;
-        char *parent = nf_path_dir(dir->target);
-        status = parent ? nf_dir_sync(parent) : nf_fail(NF_ENOMEM, "%s: no memory for a path", dir->target);
-        free(parent);
-        if (old.text && !remove_flat(old.text))
-            nf_warn("%s: cannot remove what was replaced; it may be removed by hand", old.text);
     }
-    nf_str_free(&old);
+    if (replaced)
+        closedir(replaced);
+    free(parent);
+    nf_str_free(&aside);
     return status;
 }
 
 void nf_st_dir_end(struct nf_st_dir *dir)
 {
     if (dir->temporary)
-        (void)remove_flat(dir->temporary);
+        (void)remove_flat(opendir(dir->temporary), dir->temporary);
     free(dir->temporary);
     free(dir->target);
     *dir = (struct nf_st_dir){0};

@@ -30,12 +30,14 @@ struct opening {
     } * inode; /* of each shard */
 };
 
+/* Is there anything of this name? A name too long for the system, or a directory that is not there, has nothing in it. */
 static bool exists(const char *dir, const char *name)
 {
-    char *path = nf_path_join(dir, name);
     struct stat st;
-    const bool found = path && lstat(path, &st) == 0;
-    free(path);
+    const int fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    const bool found = fd >= 0 && fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
+    if (fd >= 0)
+        close(fd);
     return found;
 }
 

@@ -28,8 +28,8 @@ struct nf_st_entry {
  * the order of their bytes.
  * Errors  same: NF_EDATA "<file>: ST-0NN tensor '<name>': ..."
  */
-nf_status nf_st_header_parse(const char *file, const char *bytes, size_t n, uint64_t file_size,
-                             struct nf_st_entry **entries, int64_t *count);
+nf_status nf_st_header_parse(const char *file, const char *bytes, size_t n, uint64_t file_size, struct nf_st_entry **entries,
+                             int64_t *count);
 void nf_st_entries_free(struct nf_st_entry *entries, int64_t count);
 
 /* An opened checkpoint: the table of all tensors of all shards, the same on every rank. */
@@ -79,8 +79,8 @@ struct nf_st_write_arg {
     int dtype;       /* NF_AUTO, NF_F32, NF_BF16, NF_F16 */
     double shard_gb; /* 0: reuse the source's own distribution, else 5 */
 };
-nf_status nf_st_write(const nf_st *source, const nf_mesh *mesh, const nf_weight_map *map, const nf_param_desc *desc,
-                      int params, const nf_named *named, int n, nf_queue *queue, const struct nf_st_write_arg *arg);
+nf_status nf_st_write(const nf_st *source, const nf_mesh *mesh, const nf_weight_map *map, const nf_param_desc *desc, int params,
+                      const nf_named *named, int n, nf_queue *queue, const struct nf_st_write_arg *arg);
 
 /* A whole small tensor as fp32 (of F32, BF16, F16, F64) or int64 (of I64, I32, U8, BOOL): goldens, tests; malloc'd. Not
  * collective. Errors  local: NF_EDATA, NF_EIO, NF_ENOMEM */

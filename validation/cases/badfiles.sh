@@ -29,11 +29,11 @@ fails() { # fails STATUS TEXT RANKS OVERRIDES ...: ends with STATUS, says TEXT o
     NF_TIMEOUT=120 "$MPIRUN_NP" "$ranks" "$NEMAFIT" "$tap_dir/run.nml" "$@" >"$tap_dir/out" 2>&1
     got=$?
     said=$(grep -c -e "$text" "$tap_dir/out")
-    [ $got -eq "$want" ] && [ "$said" -eq 1 ] && [ "$(grep -c '^nemafit: ' "$tap_dir/out")" -eq 1 ] && [ ! -e "$tap_dir/run/export" ]
+    [ $got -eq "$want" ] && [ "$said" -ge 1 ] && [ "$(grep -c '^nemafit: ' "$tap_dir/out")" -eq 1 ] && [ ! -e "$tap_dir/run/export" ]
     tap_ok $? "$ranks ranks, $*: status $want, $text" || tap_note "status $got" "$(head -n 30 "$tap_dir/out")"
 }
 damage truncated '$d = substr $d, 0, length($d) - 100'
-damage longheader '$raw = pack("Q<", 1 << 40) . $h . $d'
+damage longheader '$raw = pack("Q<", (1 << 40) + 12345) . $h . $d'
 damage hugeheader '$raw = pack("Q<", 200_000_000) . $h . $d'
 damage missing '$h =~ s/"lm_head.weight"/"other.weight"/'
 damage misshapen '$h =~ s/"shape":\[96,32\]/"shape":[32,96]/'
@@ -62,14 +62,14 @@ fails 65 'MD-0[34]' 4 "model.path='$tap_dir/misshapen'"
 fails 65 'norm_f' 4 "model.path='$tap_dir/mistyped'"
 fails 65 'ST-01[59]' 4 "model.path='$tap_dir/overlap'"
 fails 65 'ST-01' 4 "model.path='$tap_dir/overrun'"
-fails 65 'ST-027' 4 "model.path='$tap_dir/nan'"
+fails 79 'ST-027' 4 "model.path='$tap_dir/nan'"
 fails 65 'ST-040' 4 "model.path='$tap_dir/lfs'"
-fails 78 'duplicate' 4 "model.path='$tap_dir/badconfig'"
+fails 78 'given twice' 4 "model.path='$tap_dir/badconfig'"
 fails 78 'llama' 4 "model.path='$tap_dir/othermodel'"
 fails 64 'does not divide' 4 "model.path='$golden'" parallel.ep=3
 fails 64 'does not divide' 3 "model.path='$golden'" parallel.ep=3
 fails 64 'global_batch' 4 "model.path='$golden'" train.global_batch=6
-fails 66 'no-such-text' 4 "model.path='$golden'" "data.format='text'" "data.train='no-such-text'"
+fails 66 'no-such-text' 4 "model.path='$srcdir/validation/cases/tiny'" "model.init='random'" "data.format='text'" "data.train='no-such-text'"
 fails 65 'vocab' 2 "model.path='$golden'" "data.format='text'" "data.train='$srcdir/README.md'"
 mkdir -p "$tap_dir/precious"
 echo work >"$tap_dir/precious/notes.txt"

@@ -2,9 +2,9 @@
 /*
  * main.c: arguments, MPI, exit status; nothing else.
  *
- * Under a launcher MPI_Init comes before anything can fail: ranks that leave before it hang the launcher of Open MPI 4.1 at 32 and
- * more a host. Without a launcher a lone process runs without MPI. Rank 0 prints the diagnosis, all ranks finalize and return the
- * same status.
+ * Under a launcher MPI_Init comes before anything can fail: ranks that leave before it hang the launcher of Open MPI 4.1 at 32
+ * and more a host. Without a launcher a lone process runs without MPI. Rank 0 prints the diagnosis, all ranks finalize and
+ * return the same status.
  */
 #include <mpi.h>
 #include <stdio.h>
@@ -39,8 +39,12 @@ static nf_status parse(int argc, char **argv, struct arguments *a)
         const char *word;
         enum command command;
         bool needs_target;
-    } words[] = {{"--check", CHECK, true},        {"--golden", GOLDEN, true},    {"--describe", DESCRIBE, false},
-                 {"--manual-body", MANUAL, false}, {"--version", VERSION, false}, {"--help", HELP, false},
+    } words[] = {{"--check", CHECK, true},
+                 {"--golden", GOLDEN, true},
+                 {"--describe", DESCRIBE, false},
+                 {"--manual-body", MANUAL, false},
+                 {"--version", VERSION, false},
+                 {"--help", HELP, false},
                  {"-h", HELP, false}};
     bool needs_target = true;
     int i = 1;

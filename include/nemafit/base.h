@@ -53,11 +53,11 @@ const char *nf_status_name(nf_status s);
 int nf_status_exit(nf_status s);
 
 /* Pass a failure on: the one who knew has spoken already. */
-#define NF_TRY(call)                      \
-    do {                                  \
-        nf_status nf_try_status = (call); \
-        if (nf_try_status != NF_OK)       \
-            return nf_try_status;         \
+#define NF_TRY(call)                                                                                                           \
+    do {                                                                                                                       \
+        nf_status nf_try_status = (call);                                                                                      \
+        if (nf_try_status != NF_OK)                                                                                            \
+            return nf_try_status;                                                                                              \
     } while (0)
 
 /*
@@ -82,11 +82,10 @@ NF_COLD void nf_die(nf_status s, const char *fmt, ...) NF_PRINTF(2, 3);
 void nf_die_hook(void (*abort_all)(int exit_status));
 
 /* A condition that only a bug of ours can break; checked in every build, since it costs nothing beside a GEMM. */
-#define NF_CHECK(cond)                                                                               \
-    do {                                                                                             \
-        if (!(cond))                                                                                 \
-            return nf_fail(NF_EBUG, "%s:%d: %s: condition failed: %s", __FILE__, __LINE__, __func__, \
-                           #cond);                                                                   \
+#define NF_CHECK(cond)                                                                                                         \
+    do {                                                                                                                       \
+        if (!(cond))                                                                                                           \
+            return nf_fail(NF_EBUG, "%s:%d: %s: condition failed: %s", __FILE__, __LINE__, __func__, #cond);                   \
     } while (0)
 
 /* Element types. The numbers are written into snapshots: append only. */

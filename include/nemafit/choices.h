@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * choices.h: what a user can choose between, as the namelist spells it. Plain numbers that the parameter table, the layers and the
- * files of a run share; written into snapshots: append only.
+ * choices.h: what a user can choose between, as the namelist spells it. Plain numbers that the parameter table, the layers and
+ * the files of a run share; written into snapshots: append only.
  */
 #ifndef NEMAFIT_CHOICES_H
 #define NEMAFIT_CHOICES_H

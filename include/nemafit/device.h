@@ -62,9 +62,9 @@ nf_status nf_queue_drain(nf_queue *queue); /* the host waits for all work of the
 
 /* What a dry queue saw: added up by ops (one call a launch) and collectives. Kept on any queue; cheap. */
 struct nf_work_count {
-    double flops;        /* multiply-adds count two */
-    double bytes_moved;  /* read and written by kernels */
-    double bytes_sent;   /* by collectives, this rank */
+    double flops;       /* multiply-adds count two */
+    double bytes_moved; /* read and written by kernels */
+    double bytes_sent;  /* by collectives, this rank */
     int64_t launches, host_waits;
 };
 void nf_queue_count(nf_queue *queue, double flops, double bytes_moved);

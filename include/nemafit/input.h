@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * input.h: read a namelist and command-line overrides into struct nf_params. All errors are collected and told at once, each with
- * file:line:column, the line, a caret and what to do. No value takes effect unless the whole input is valid.
+ * input.h: read a namelist and command-line overrides into struct nf_params. All errors are collected and told at once, each
+ * with file:line:column, the line, a caret and what to do. No value takes effect unless the whole input is valid.
  */
 #ifndef NEMAFIT_INPUT_H
 #define NEMAFIT_INPUT_H
@@ -12,9 +12,9 @@
 typedef struct nf_input nf_input; /* a parsed input: values and where each came from */
 
 /*
- * nf_input_parse: text is the file's bytes (rank 0 reads, all ranks parse the same); overrides are "group.key=value" words, applied
- * last. Checks types, ranges and the conditions across parameters that need neither model nor mesh.
- * Errors  same: NF_EUSAGE, the diagnosis holds the whole report (at most 20 errors); NF_ENOMEM
+ * nf_input_parse: text is the file's bytes (rank 0 reads, all ranks parse the same); overrides are "group.key=value" words,
+ * applied last. Checks types, ranges and the conditions across parameters that need neither model nor mesh. Errors  same:
+ * NF_EUSAGE, the diagnosis holds the whole report (at most 20 errors); NF_ENOMEM
  */
 nf_status nf_input_parse(const char *file, const char *text, size_t n, char *const *overrides, int n_overrides,
                          nf_input **input);

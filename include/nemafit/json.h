@@ -11,7 +11,7 @@
 
 #include "nemafit/base.h"
 
-typedef struct nf_json nf_json;   /* a document; owns its values */
+typedef struct nf_json nf_json;     /* a document; owns its values */
 typedef struct nf_jvalue nf_jvalue; /* a value in it; borrowed */
 
 enum nf_json_flags { NF_JSON_STRICT = 0, NF_JSON_PYTHON = 1 };
@@ -21,8 +21,7 @@ enum nf_json_kind { NF_JNULL, NF_JBOOL, NF_JINT, NF_JREAL, NF_JSTRING, NF_JARRAY
  * nf_json_parse: text of n bytes (need not end in NUL); `name` is the file, for messages; kept as a copy.
  * Errors  same: the status given as `blame` (NF_EDATA, NF_EMODEL ...) with name:line:column; NF_ENOMEM
  */
-nf_status nf_json_parse(const char *name, const char *text, size_t n, enum nf_json_flags flags, nf_status blame,
-                        nf_json **doc);
+nf_status nf_json_parse(const char *name, const char *text, size_t n, enum nf_json_flags flags, nf_status blame, nf_json **doc);
 void nf_json_free(nf_json *doc);
 const nf_jvalue *nf_json_root(const nf_json *doc);
 const char *nf_json_name(const nf_json *doc);

@@ -30,12 +30,13 @@ typedef struct nf_run {
     int64_t tokens_max; /* the most that any rank has */
     const int64_t *global_row;
     const struct nf_step_vars *vars; /* device */
-    bool train;  /* a backward follows: keep what it needs */
+    bool train;                      /* a backward follows: keep what it needs */
     bool replay; /* the forward again, inside the backward: choices and plan are there, the last products are not wanted */
     enum nf_recompute recompute;
     int32_t *load;           /* device [MoE layers, E]: tokens routed to each expert, added to; NULL: not wanted */
     int64_t overflow_slices; /* host: slices beyond the planned ones, added to */
-    /* Shown every tensor of the residual stream (goldens); NULL: nobody looks. index 0 = embedding ... L = after the last norm. */
+    /* Shown every tensor of the residual stream (goldens); NULL: nobody looks. index 0 = embedding ... L = after the last norm.
+     */
     nf_status (*observe)(void *ctx, int index, const nf_tensor *hidden);
     void *observe_ctx;
 } nf_run;
@@ -76,7 +77,8 @@ struct nf_attn_keep {
     float *lse;
 };
 
-/* ---- dense MLP ------------------------------------------------------------------------------------------------------------ */
+/* ---- dense MLP ------------------------------------------------------------------------------------------------------------
+ */
 
 struct nf_mlp_conf {
     int64_t hidden, width;
@@ -90,15 +92,16 @@ struct nf_mlp_keep {
     nf_tensor pre;
 };
 
-/* ---- mixture of experts ------------------------------------------------------------------------------------------------------ */
+/* ---- mixture of experts
+ * ------------------------------------------------------------------------------------------------------ */
 
 struct nf_moe_conf {
     int64_t hidden;
-    int64_t latent; /* width of the experts' input; 0: hidden */
+    int64_t latent;              /* width of the experts' input; 0: hidden */
     int64_t width, shared_width; /* of an expert; of the shared expert, 0: none */
     int experts, k;
-    int layer;  /* number of the block: keys the random gate */
-    int index;  /* number among the MoE layers: row of nf_run.load */
+    int layer;                 /* number of the block: keys the random gate */
+    int index;                 /* number among the MoE layers: row of nf_run.load */
     struct nf_route_arg route; /* scores, groups, scale, gate; sequence and step are filled in */
     struct nf_act_arg act, shared_act;
     enum nf_experts backend;
@@ -123,7 +126,8 @@ struct nf_moe_keep {
     nf_tensor shared_pre; /* [T, shared width] */
 };
 
-/* ---- any mixer ------------------------------------------------------------------------------------------------------------------ */
+/* ---- any mixer
+ * ------------------------------------------------------------------------------------------------------------------ */
 
 enum nf_mixer_kind { NF_MIXER_MAMBA, NF_MIXER_ATTENTION, NF_MIXER_MLP, NF_MIXER_MOE, NF_MIXER_KINDS };
 union nf_keep {

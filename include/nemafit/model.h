@@ -53,18 +53,20 @@ typedef struct nf_model {
     double init_range;
     /* Fill `count` elements from `first` of parameter p for init='random'. */
     void (*init)(const struct nf_model *model, int p, uint64_t seed, int64_t first, int64_t count, float *out);
-    double (*flops)(const struct nf_model *model, int64_t seq_len); /* a token, forward and backward, as published rates count */
-    void *own; /* the family's, one malloc'd block */
+    double (*flops)(const struct nf_model *model,
+                    int64_t seq_len); /* a token, forward and backward, as published rates count */
+    void *own;                        /* the family's, one malloc'd block */
 } nf_model;
 
 /*
  * nf_model_new: from the text of a config.json (NF_JSON_PYTHON document). Keeps nothing of choice but copies.
- * Errors  same: NF_EMODEL with the key and what is supported; NF_EUSAGE for patterns that match nothing or a part of a fused tensor
+ * Errors  same: NF_EMODEL with the key and what is supported; NF_EUSAGE for patterns that match nothing or a part of a fused
+ * tensor
  */
 nf_status nf_model_new(const nf_json *config, const struct nf_model_choice *choice, nf_model **model);
 void nf_model_free(nf_model *model);
-/* Values of all logical parameters; trained and frozen ones (buffers are neither); those a token meets (experts: k of E), without
- * the embedding. */
+/* Values of all logical parameters; trained and frozen ones (buffers are neither); those a token meets (experts: k of E),
+ * without the embedding. */
 struct nf_param_count {
     int64_t total, trained, frozen, active;
 };
@@ -74,21 +76,22 @@ void nf_model_describe(const nf_model *model, nf_str *out);
 /* Reserve exchange windows for micro-batches of tokens_max tokens. */
 void nf_model_reserve(const nf_model *model, nf_exchange *x, int64_t tokens_max, int row_pad);
 
-/* ---- residency ------------------------------------------------------------------------------------------------------------ */
+/* ---- residency ------------------------------------------------------------------------------------------------------------
+ */
 /*
- * A unit's parameters lie in flat runs by {dense, expert} x {dtype} x {trained, frozen}. One table of pieces serves optimizer, norm,
- * checkpoint and snapshot. Under shard = 'none' every rank holds whole dense tensors and its experts; acquire and release only
- * arrange gradients. With one micro-batch a step a unit's gradients are taken from the high end of the step arena when its
+ * A unit's parameters lie in flat runs by {dense, expert} x {dtype} x {trained, frozen}. One table of pieces serves optimizer,
+ * norm, checkpoint and snapshot. Under shard = 'none' every rank holds whole dense tensors and its experts; acquire and release
+ * only arrange gradients. With one micro-batch a step a unit's gradients are taken from the high end of the step arena when its
  * backward starts, where consumed activations lay; else they lie in the state arena.
  */
 typedef struct nf_residency nf_residency;
 struct nf_residency_arg {
     nf_model *model;
     const nf_mesh *mesh;
-    nf_arena *state;   /* parameters, optimizer state, lasting gradients */
-    nf_arena *step;    /* passing gradients */
-    nf_queue *queue;   /* compute */
-    nf_queue *reduce;  /* gradient reductions */
+    nf_arena *state;  /* parameters, optimizer state, lasting gradients */
+    nf_arena *step;   /* passing gradients */
+    nf_queue *queue;  /* compute */
+    nf_queue *reduce; /* gradient reductions */
     enum nf_shard shard;
     int micro_batches; /* a step */
     bool optimizer;    /* with moments; false: forward only */
@@ -96,12 +99,12 @@ struct nf_residency_arg {
 nf_status nf_residency_new(const struct nf_residency_arg *arg, nf_residency **res);
 void nf_residency_free(nf_residency *res);
 
-void nf_residency_begin_step(nf_residency *res);            /* gradients of the last step are gone */
+void nf_residency_begin_step(nf_residency *res);             /* gradients of the last step are gone */
 void nf_residency_begin_micro(nf_residency *res, int micro); /* 0-based; reductions start in the last */
 enum nf_direction { NF_FORWARD = 1, NF_BACKWARD = -1 };
 nf_status nf_acquire(nf_residency *res, int unit, enum nf_direction direction, bool want_grads);
 void nf_release(nf_residency *res, int unit);
-nf_status nf_grads_ready(nf_residency *res, int unit); /* last use in this micro-batch; collective in the last one */
+nf_status nf_grads_ready(nf_residency *res, int unit);  /* last use in this micro-batch; collective in the last one */
 nf_status nf_residency_end_backward(nf_residency *res); /* the queue waits for all reductions */
 
 /* One flat run of trained parameters, as the optimizer sees it. */
@@ -116,7 +119,8 @@ enum nf_kind { NF_WEIGHTS, NF_MOMENT1, NF_MOMENT2, NF_GRADIENTS };
 int nf_residency_named(nf_residency *res, enum nf_kind kind, const nf_named **named);
 nf_status nf_residency_init_random(nf_residency *res, uint64_t seed);
 
-/* ---- running ------------------------------------------------------------------------------------------------------------------- */
+/* ---- running
+ * ------------------------------------------------------------------------------------------------------------------- */
 /*
  * A micro-batch is forward (to the final norm), loss, backward. The cut before the loss is where an overflow of the planned
  * exchange can still be answered by running the forward again.

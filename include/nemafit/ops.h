@@ -59,8 +59,8 @@ nf_status nf_add_norm(nf_queue *q, nf_out stream, nf_out y, float *rstd, nf_in p
                       enum nf_norm_rounding rounding);
 /* dstream += (accumulate) or = the norm's gradient: it is the gradient of prev and of branch alike.
  * With p = w dy, xhat = stream rstd: dx = rstd (p - xhat mean(p xhat)); dw = sum dy xhat */
-nf_status nf_add_norm_bwd(nf_queue *q, nf_out dstream, bool accumulate, nf_grad dw, nf_in dy, nf_in stream,
-                          const float *rstd, nf_in w);
+nf_status nf_add_norm_bwd(nf_queue *q, nf_out dstream, bool accumulate, nf_grad dw, nf_in dy, nf_in stream, const float *rstd,
+                          nf_in w);
 
 /* Gate first, then norm per group of I / groups channels: g = y silu(z); o = g / sqrt(mean_group(g^2) + eps) w.
  * Shapes  o, y, z [T, I]; w [I]; rstd [T, groups] fp32.  Source  Mamba-2 (norm_before_gate = false) */
@@ -161,11 +161,11 @@ size_t nf_ssd_kept(const nf_queue *q, const struct nf_ssd_arg *arg);
  * Shapes  x, y [T, heads head_dim]; b, c [T, groups state]; dt [T, heads]; dt_bias, a_log, d [heads] fp32; segments reset
  * Source  Dao & Gu 2024 (Mamba-2, SSD)
  */
-nf_status nf_ssd(nf_queue *q, nf_out y, void *kept, nf_in x, nf_in b, nf_in c, nf_in dt, nf_in dt_bias, nf_in a_log,
-                 nf_in d, const struct nf_ssd_arg *arg);
-nf_status nf_ssd_bwd(nf_queue *q, nf_out dx, nf_out db, nf_out dc, nf_out ddt, nf_grad ddt_bias, nf_grad da_log,
-                     nf_grad dd, nf_in dy, const void *kept, nf_in x, nf_in b, nf_in c, nf_in dt, nf_in dt_bias,
-                     nf_in a_log, nf_in d, const struct nf_ssd_arg *arg);
+nf_status nf_ssd(nf_queue *q, nf_out y, void *kept, nf_in x, nf_in b, nf_in c, nf_in dt, nf_in dt_bias, nf_in a_log, nf_in d,
+                 const struct nf_ssd_arg *arg);
+nf_status nf_ssd_bwd(nf_queue *q, nf_out dx, nf_out db, nf_out dc, nf_out ddt, nf_grad ddt_bias, nf_grad da_log, nf_grad dd,
+                     nf_in dy, const void *kept, nf_in x, nf_in b, nf_in c, nf_in dt, nf_in dt_bias, nf_in a_log, nf_in d,
+                     const struct nf_ssd_arg *arg);
 
 /* ---- routing ------------------------------------------------------------------------------------------------------------ */
 
@@ -206,24 +206,24 @@ nf_status nf_router_bias(nf_queue *q, nf_out correction, const int32_t *load, fl
 /* Where each (received row, slot) lies among the expert rows of one slice. Device arrays, allocated by the layer. */
 struct nf_order {
     int64_t row_cap, expert_cap;
-    int64_t base; /* number of the slice's first expert row: added to begin and end alone */
-    int k, experts; /* local */
-    int32_t *source;      /* [expert_cap] received row of an expert row; undefined in padding */
-    int32_t *slot;        /* [expert_cap] which of its k */
-    int32_t *place;       /* [row_cap, k] expert rows of a received row, ascending, then -1 */
-    float *weight;        /* [expert_cap] its routing weight */
+    int64_t base;                  /* number of the slice's first expert row: added to begin and end alone */
+    int k, experts;                /* local */
+    int32_t *source;               /* [expert_cap] received row of an expert row; undefined in padding */
+    int32_t *slot;                 /* [expert_cap] which of its k */
+    int32_t *place;                /* [row_cap, k] expert rows of a received row, ascending, then -1 */
+    float *weight;                 /* [expert_cap] its routing weight */
     int32_t *begin, *end, *expert; /* [experts] groups, base included */
 };
 /* ids [row_cap, k] local or -1, side [row_cap, k], the first *count rows; pad: groups start on multiples of it in the
  * slice. Stable: rows of one expert keep the order of arrival. */
-nf_status nf_order_build(nf_queue *q, const struct nf_order *order, const int32_t *ids, const float *side,
-                         const int32_t *count, int pad);
+nf_status nf_order_build(nf_queue *q, const struct nf_order *order, const int32_t *ids, const float *side, const int32_t *count,
+                         int pad);
 /* rows [expert_cap, X] of this slice = received [row_cap, X] by source */
 nf_status nf_expand(nf_queue *q, nf_out rows, nf_in received, const struct nf_order *order);
 /* partial [row_cap, X] = sum of a received row's expert rows in expert order; side [row_cap, k] = row_side [expert_cap] at its
  * slot, else 0 (both NULL: none). Only the first *count rows. */
-nf_status nf_collapse(nf_queue *q, nf_out partial, float *side, nf_in rows, const float *row_side,
-                      const struct nf_order *order, const int32_t *count);
+nf_status nf_collapse(nf_queue *q, nf_out partial, float *side, nf_in rows, const float *row_side, const struct nf_order *order,
+                      const int32_t *count);
 /* y [n, X] = add + sum over r < R of returned[where[., r]] in that order; weights [n, k] = sum of their sides (both NULL:
  * none). add NULL: 0; may be y. */
 nf_status nf_combine(nf_queue *q, nf_out y, float *weights, nf_in returned, const float *side, const int32_t *where,
@@ -246,14 +246,14 @@ nf_status nf_head_logits(nf_queue *q, nf_out logits, nf_in h, nf_in w);
 struct nf_adamw_piece {
     int64_t flat, count;
     bool decay;
-    int param;     /* with `first` and the element: key of stochastic rounding */
+    int param; /* with `first` and the element: key of stochastic rounding */
     int64_t first;
 };
 /* One flat run and its state. Views of length n. */
 struct nf_adamw_run {
-    nf_tensor w;       /* fp32, or bf16 */
-    nf_tensor low;     /* split: int16 remainder */
-    nf_tensor master;  /* bf16 weights with state fp32 */
+    nf_tensor w;      /* fp32, or bf16 */
+    nf_tensor low;    /* split: int16 remainder */
+    nf_tensor master; /* bf16 weights with state fp32 */
     nf_tensor m, v, g;
     const struct nf_adamw_piece *piece; /* host */
     int pieces;
@@ -265,8 +265,8 @@ struct nf_adamw_arg {
 };
 /* w -= lr wd w; w -= lr (m / c1) / (sqrt(v / c2) + eps) with g clip_scale; nothing if decision->skip. lr from vars, t and
  * clip_scale from decision (device).  Source  Loshchilov & Hutter 2019; torch.optim.AdamW */
-nf_status nf_adamw(nf_queue *q, const struct nf_adamw_run *run, const struct nf_adamw_arg *arg,
-                   const struct nf_step_vars *vars, const struct nf_decision *decision);
+nf_status nf_adamw(nf_queue *q, const struct nf_adamw_run *run, const struct nf_adamw_arg *arg, const struct nf_step_vars *vars,
+                   const struct nf_decision *decision);
 /* *sum += sum of squares of x [n], in fp64, fixed order */
 nf_status nf_sumsq(nf_queue *q, double *sum, nf_in x);
 /* reduced {norm_sq, loss, mtp_loss, aux_loss} -> decision: skip if not finite, clip_scale for max norm clip (0: none), t + 1

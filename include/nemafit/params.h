@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * params.h: what a run was asked to do: one sub-struct a namelist group, one field a key. Names, types, units, defaults, ranges and
- * help stand once, in src/input/table.c; this is where the values go.
+ * params.h: what a run was asked to do: one sub-struct a namelist group, one field a key. Names, types, units, defaults, ranges
+ * and help stand once, in src/input/table.c; this is where the values go.
  */
 #ifndef NEMAFIT_PARAMS_H
 #define NEMAFIT_PARAMS_H
@@ -15,17 +15,17 @@
 /* Enumerated keys hold the enum's value in an int, NF_AUTO where 'auto' is allowed; strings are malloc'd, NULL if not set. */
 struct nf_params {
     struct {
-        char *path;      /* checkpoint directory, or with init='random' one that holds config.json */
-        int init;        /* nf_init */
-        int dtype;       /* nf_dtype, or NF_AUTO: bf16 on a GPU, fp32 on a CPU */
-        int recompute;   /* nf_recompute */
+        char *path;    /* checkpoint directory, or with init='random' one that holds config.json */
+        int init;      /* nf_init */
+        int dtype;     /* nf_dtype, or NF_AUTO: bf16 on a GPU, fp32 on a CPU */
+        int recompute; /* nf_recompute */
         nf_strings freeze;
         bool strict;
         bool dt_floor_compat;
     } model;
     struct {
         nf_strings train, valid;
-        int format; /* nf_data_format */
+        int format;      /* nf_data_format */
         int64_t seq_len; /* tokens; 0: as the data say */
         bool shuffle;
         int64_t seed;
@@ -38,8 +38,8 @@ struct nf_params {
         double recv_factor;
     } parallel;
     struct {
-        int64_t steps;   /* 0: by epochs */
-        double epochs;   /* 0: by steps */
+        int64_t steps;                     /* 0: by epochs */
+        double epochs;                     /* 0: by steps */
         int64_t local_batch, global_batch; /* rows; global 0: ranks x local */
         int64_t eval_every, eval_batches;
         int64_t seed;

@@ -31,8 +31,8 @@ uint64_t nf_rng_mix(nf_rng_key key);
 /* Four 32-bit numbers at counter (row, position). */
 void nf_rng_block(uint64_t mixed, uint64_t row, uint64_t position, uint32_t out[4]);
 uint32_t nf_rng_u32(nf_rng_key key, uint64_t row, uint64_t position);
-float nf_rng_uniform(uint32_t bits);                       /* [0, 1), 24 bits */
-void nf_rng_normal(const uint32_t bits[4], float out[4]);  /* Box-Muller, two pairs */
+float nf_rng_uniform(uint32_t bits);                      /* [0, 1), 24 bits */
+void nf_rng_normal(const uint32_t bits[4], float out[4]); /* Box-Muller, two pairs */
 /* Element i of a keyed permutation of 0..n-1 (a Feistel network with cycle walking): no table, any element alone. */
 uint64_t nf_rng_permute(nf_rng_key key, uint64_t i, uint64_t n);
 

@@ -32,20 +32,20 @@ nf_tensor nf_cube(void *data, nf_dtype t, int64_t n, int64_t rows, int64_t cols)
 nf_tensor nf_columns(nf_tensor a, int64_t first, int64_t count); /* of a matrix */
 nf_tensor nf_rows(nf_tensor a, int64_t first, int64_t count);    /* of a matrix or along dim[0] */
 int64_t nf_tensor_count(const nf_tensor *a);
-bool nf_tensor_dense(const nf_tensor *a); /* no gaps between rows */
+bool nf_tensor_dense(const nf_tensor *a);                     /* no gaps between rows */
 const char *nf_tensor_show(char out[96], const nf_tensor *a); /* "fp32 [4, 128] stride 256", for messages */
 
 /* A fresh dense matrix (rows x cols) or cube on an arena. Errors: local NF_ENOMEM. */
 nf_status nf_tensor_new(nf_arena *arena, enum nf_end end, const char *what, nf_dtype t, int64_t rows, int64_t cols,
                         nf_tensor *out);
-nf_status nf_tensor_new3(nf_arena *arena, enum nf_end end, const char *what, nf_dtype t, int64_t n, int64_t rows,
-                         int64_t cols, nf_tensor *out);
+nf_status nf_tensor_new3(nf_arena *arena, enum nf_end end, const char *what, nf_dtype t, int64_t n, int64_t rows, int64_t cols,
+                         nf_tensor *out);
 
 /* ---- parameters ---------------------------------------------------------------------------------------------------- */
 
 enum nf_spread {
-    NF_DENSE,  /* whole on every rank; its gradient is summed over world */
-    NF_EXPERT  /* dim[0] = experts, split over ep in equal contiguous parts; gradient summed over edp */
+    NF_DENSE, /* whole on every rank; its gradient is summed over world */
+    NF_EXPERT /* dim[0] = experts, split over ep in equal contiguous parts; gradient summed over edp */
 };
 
 /* A logical tensor of the model: what checkpoints, optimizer, snapshots and random keys speak of. Plain data. */
@@ -63,9 +63,9 @@ typedef struct nf_param_desc {
 
 /* A 1-D range of a logical tensor that lies on this rank, at an offset of a flat run. Tensors begin on NF_ALIGN bytes. */
 typedef struct nf_piece {
-    int param;          /* index of its nf_param_desc */
+    int param;            /* index of its nf_param_desc */
     int64_t first, count; /* elements of the logical tensor (row-major) */
-    int64_t flat;       /* element offset in the run */
+    int64_t flat;         /* element offset in the run */
 } nf_piece;
 
 /* What others see of a parameter: the description and where its piece lies now. io is handed an array of these. */
@@ -105,9 +105,9 @@ static inline bool nf_has(const nf_param *p)
 /* ---- disk <-> memory ----------------------------------------------------------------------------------------------- */
 
 enum nf_map_kind {
-    NF_MAP_WHOLE,  /* the disk tensor is the logical tensor; extra dims of 1 on disk are allowed ([C,1,K] is [C,K]) */
-    NF_MAP_ROW,    /* the disk tensor is element `index` of dim[0] of the logical tensor */
-    NF_MAP_BAND,   /* rows [row0, row0 + rows) of element `index` (gate and up of a fused pair) */
+    NF_MAP_WHOLE, /* the disk tensor is the logical tensor; extra dims of 1 on disk are allowed ([C,1,K] is [C,K]) */
+    NF_MAP_ROW,   /* the disk tensor is element `index` of dim[0] of the logical tensor */
+    NF_MAP_BAND,  /* rows [row0, row0 + rows) of element `index` (gate and up of a fused pair) */
     NF_MAP_TRANSPOSE,
     NF_MAP_INTERLEAVE
 };
@@ -160,24 +160,24 @@ typedef struct nf_seq {
 /* One struct in device memory, filled from a pinned ring before each micro-batch; ops take by value only what is constant
  * for the run, so a captured micro-step can be replayed. */
 struct nf_step_vars {
-    int64_t step;      /* 0-based number of the optimizer step */
-    int32_t micro;     /* micro-batch of this rank within it */
-    uint32_t epoch;    /* of the barriers between windows; grows by one an exchange */
-    float lr;          /* of this step */
-    float loss_scale;  /* 1 / n, n = scored targets of the whole step over all ranks; 0 if n = 0 */
-    float mtp_scale;   /* lambda / (depth n) */
-    float aux_scale;   /* coefficient / (micro-batches x ranks) */
+    int64_t step;     /* 0-based number of the optimizer step */
+    int32_t micro;    /* micro-batch of this rank within it */
+    uint32_t epoch;   /* of the barriers between windows; grows by one an exchange */
+    float lr;         /* of this step */
+    float loss_scale; /* 1 / n, n = scored targets of the whole step over all ranks; 0 if n = 0 */
+    float mtp_scale;  /* lambda / (depth n) */
+    float aux_scale;  /* coefficient / (micro-batches x ranks) */
 };
 
 /* Written by nf_decide, read by nf_adamw; on the device, and in snapshots (t). */
 struct nf_decision {
-    double norm_sq;    /* of the true global gradient, each expert once */
-    double loss;       /* summed over ranks and micro-batches; already divided by n */
+    double norm_sq; /* of the true global gradient, each expert once */
+    double loss;    /* summed over ranks and micro-batches; already divided by n */
     double mtp_loss;
     double aux_loss;
-    float clip_scale;  /* min(1, clip / (norm + 1e-6)); 1 without clipping */
-    int32_t skip;      /* 1: loss or norm not finite, the update is not applied */
-    int32_t t;         /* updates applied, including this one unless skipped */
+    float clip_scale; /* min(1, clip / (norm + 1e-6)); 1 without clipping */
+    int32_t skip;     /* 1: loss or norm not finite, the update is not applied */
+    int32_t t;        /* updates applied, including this one unless skipped */
     int32_t pad;
 };
 

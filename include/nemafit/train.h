@@ -13,7 +13,8 @@
 nf_status nf_train_run(nf_input *input, const void *mpi_comm, int ranks, int rank);
 /* Validate everything, allocate nothing. */
 nf_status nf_train_check(nf_input *input, const void *mpi_comm, int ranks, int rank);
-/* Repeat the golden directory (logits, loss, gradients, six steps); prints each figure, last "golden: PASS" or "golden: FAIL". */
+/* Repeat the golden directory (logits, loss, gradients, six steps); prints each figure, last "golden: PASS" or "golden: FAIL".
+ */
 nf_status nf_train_golden(const char *dir, nf_input *input, const void *mpi_comm, int ranks, int rank);
 
 #endif

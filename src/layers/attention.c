@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * attention.c: grouped-query causal attention without positional encoding. q, k and v are column slices of one tensor, so the three
- * gradients of x are accumulated by the dgrads themselves.
+ * attention.c: grouped-query causal attention without positional encoding. q, k and v are column slices of one tensor, so the
+ * three gradients of x are accumulated by the dgrads themselves.
  */
 #include "mixers.h"
 

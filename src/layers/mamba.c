@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * mamba.c: the Mamba-2 mixer. One projection gives [z | x B C | dt]; the convolution sees x B C as one block; the scan runs on its
- * output; the gated norm and the output projection close it. All parts are column slices, used where they lie, and the gradients
- * of the parts land in the slots of one d zxbcdt, so the projection's backward is two GEMMs.
+ * mamba.c: the Mamba-2 mixer. One projection gives [z | x B C | dt]; the convolution sees x B C as one block; the scan runs on
+ * its output; the gated norm and the output projection close it. All parts are column slices, used where they lie, and the
+ * gradients of the parts land in the slots of one d zxbcdt, so the projection's backward is two GEMMs.
  */
 #include "mixers.h"
 
@@ -71,8 +71,7 @@ static nf_status forward(nf_run *run, const nf_tensor *branch, const nf_tensor *
     nf_mark mark = nf_arena_mark(run->step);
     nf_tensor conv = k->conv, o;
 
-    NF_TRY(nf_linear(run->q, &k->zxbcdt, NULL, x, &w->in.w,
-                     &(struct nf_linear_arg){.bias = nf_layer_weight(&w->in_bias)}));
+    NF_TRY(nf_linear(run->q, &k->zxbcdt, NULL, x, &w->in.w, &(struct nf_linear_arg){.bias = nf_layer_weight(&w->in_bias)}));
     if (!conv.nd)
         NF_TRY(nf_layer_new(run, "mamba convolution", c->dtype, run->tokens, n.conv, &conv));
     NF_TRY(convolve(run, c, w, k, &conv));
@@ -83,8 +82,7 @@ static nf_status forward(nf_run *run, const nf_tensor *branch, const nf_tensor *
     if (!run->replay) {
         NF_TRY(nf_layer_new(run, "mamba normed", c->dtype, run->tokens, n.inner, &o));
         NF_TRY(nf_gated_norm(run->q, &o, k->rstd, &k->y, &z, &w->norm.w, c->groups, c->eps));
-        NF_TRY(nf_linear(run->q, branch, NULL, &o, &w->out.w,
-                         &(struct nf_linear_arg){.bias = nf_layer_weight(&w->out_bias)}));
+        NF_TRY(nf_linear(run->q, branch, NULL, &o, &w->out.w, &(struct nf_linear_arg){.bias = nf_layer_weight(&w->out_bias)}));
     }
     nf_arena_reset(run->step, NF_LOW, mark);
     return NF_OK;
@@ -125,8 +123,8 @@ static nf_status backward(nf_run *run, const nf_tensor *dx, const nf_tensor *dbr
     NF_TRY(nf_linear_wgrad(run->q, nf_grad_use(&w->out), nf_grad_use(&w->out_bias), dbranch, &o));
     nf_arena_reset(run->step, NF_LOW, inner);
 
-    NF_TRY(nf_ssd_bwd(run->q, &dsx, &dsb, &dsc, &ddt, nf_grad_use(&w->dt_bias), nf_grad_use(&w->a_log), nf_grad_use(&w->d),
-                      &dy, k->scan, &sx, &sb, &sc, &dt, &w->dt_bias.w, &w->a_log.w, &w->d.w, &arg));
+    NF_TRY(nf_ssd_bwd(run->q, &dsx, &dsb, &dsc, &ddt, nf_grad_use(&w->dt_bias), nf_grad_use(&w->a_log), nf_grad_use(&w->d), &dy,
+                      k->scan, &sx, &sb, &sc, &dt, &w->dt_bias.w, &w->a_log.w, &w->d.w, &arg));
     NF_TRY(nf_conv_silu_bwd(run->q, &din, nf_grad_use(&w->conv), nf_grad_use(&w->conv_bias), &dconv, &in, &w->conv.w,
                             nf_layer_weight(&w->conv_bias), &run->seq));
     NF_TRY(nf_linear_dgrad(run->q, dx, NULL, &dzxbcdt, &w->in.w, NULL, &plain));

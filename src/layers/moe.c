@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * moe.c: mixture of experts, what forward and backward share. Every size follows from shapes: pass 0 of each chunk has memory of
- * its own, the others take turns in one spare slice.
+ * moe.c: mixture of experts, what forward and backward share. Every size follows from shapes: pass 0 of each chunk has memory
+ * of its own, the others take turns in one spare slice.
  */
 #include "moe.h"
 

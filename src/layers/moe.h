@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* moe.h: what the forward and the backward of the MoE layer share: shapes of a slice, its views, its order, its spare memory. */
+/* moe.h: what the forward and the backward of the MoE layer share: shapes of a slice, its views, its order, its spare memory.
+ */
 #ifndef NEMAFIT_LAYERS_MOE_H
 #define NEMAFIT_LAYERS_MOE_H
 
@@ -42,8 +43,8 @@ static inline nf_tensor nf_moe_received_rows(const struct nf_received *r, const 
     return nf_matrix((void *)r->rows, n->shape.dtype, n->rows, n->in, n->in);
 }
 
-/* A chunk has come home whole: y's rows of its tokens += (or =) the sum of what the ranks of ep returned; weights, if wanted, take
- * the sides. */
+/* A chunk has come home whole: y's rows of its tokens += (or =) the sum of what the ranks of ep returned; weights, if wanted,
+ * take the sides. */
 nf_status nf_moe_combine(nf_run *run, const struct nf_moe_keep *k, const struct nf_moe_size *n, int chunk, const nf_tensor *y,
                          float *weights, bool onto_y);
 

@@ -3,9 +3,9 @@
  * moe_backward.c: the forward's walk with the same plan. Gradients of the output go out to the experts' ranks, gradients of the
  * input come back, and the side band carries the gradients of the routing weights home.
  *
- * The kept slices write into whole-layer tensors, so each expert's weight gradient is one product over all its rows, taken while
- * the last slice travels. A slice that was not kept is sent again: its rows first, then its gradients, and it adds its own weight
- * gradients; with such slices the walk is not pipelined.
+ * The kept slices write into whole-layer tensors, so each expert's weight gradient is one product over all its rows, taken
+ * while the last slice travels. A slice that was not kept is sent again: its rows first, then its gradients, and it adds its
+ * own weight gradients; with such slices the walk is not pipelined.
  */
 #include "moe.h"
 
@@ -84,8 +84,8 @@ static nf_status again(nf_run *run, const nf_tensor *x, const struct nf_moe_conf
 }
 
 static nf_status weight_gradients(nf_run *run, const struct nf_moe_conf *c, struct nf_moe_w *w, const nf_tensor *dy,
-                                  const nf_tensor *act, const nf_tensor *dpre, const nf_tensor *rows,
-                                  const float *row_weight, const struct nf_groups *groups)
+                                  const nf_tensor *act, const nf_tensor *dpre, const nf_tensor *rows, const float *row_weight,
+                                  const struct nf_groups *groups)
 {
     const struct nf_grouped_arg down = {.row_weight = row_weight, .backend = c->backend}, up = {.backend = c->backend};
 

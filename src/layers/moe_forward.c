@@ -2,13 +2,12 @@
 /*
  * moe_forward.c: route, send tokens to their experts, compute while they travel, add what comes home.
  *
- * Two slices are under way: while the experts of slice s run, slice s + 1 arrives and slice s - 1 returns; the shared expert covers
- * the first arrival. A partial row buffer is overwritten only after the slice two before has left it.
+ * Two slices are under way: while the experts of slice s run, slice s + 1 arrives and slice s - 1 returns; the shared expert
+ * covers the first arrival. A partial row buffer is overwritten only after the slice two before has left it.
  */
 #include "moe.h"
 
-static nf_status choose(nf_run *run, const nf_tensor *x, const struct nf_moe_conf *c, struct nf_moe_w *w,
-                        struct nf_moe_keep *k)
+static nf_status choose(nf_run *run, const nf_tensor *x, const struct nf_moe_conf *c, struct nf_moe_w *w, struct nf_moe_keep *k)
 {
     struct nf_route_arg route = c->route;
     nf_mark mark = nf_arena_mark(run->step);

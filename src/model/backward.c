@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * backward.c: the blocks in reverse. One tensor holds the gradient of the stream; it is the gradient of a block's branch too, so
- * mixers only read it, and the norm's backward adds to it in place. When a block is done its activations are popped, and the next
- * unit's gradients may take their place.
+ * backward.c: the blocks in reverse. One tensor holds the gradient of the stream; it is the gradient of a block's branch too,
+ * so mixers only read it, and the norm's backward adds to it in place. When a block is done its activations are popped, and the
+ * next unit's gradients may take their place.
  */
 #include "tape.h"
 
@@ -47,7 +47,8 @@ nf_status nf_model_backward(nf_model *m, nf_residency *res, nf_run *run, const n
             NF_TRY(nf_acquire(res, b->unit, NF_BACKWARD, true));
         NF_TRY(replay(m, run, b, k));
         NF_TRY(nf_mixer_of(b->kind)->backward(run, &dnormed, &dstream, &k->normed, b->conf, b->w, &k->keep));
-        NF_TRY(nf_add_norm_bwd(run->q, &dstream, true, nf_grad_use(&m->block[i].norm), &dnormed, &k->stream, k->rstd, &b->norm.w));
+        NF_TRY(
+            nf_add_norm_bwd(run->q, &dstream, true, nf_grad_use(&m->block[i].norm), &dnormed, &k->stream, k->rstd, &b->norm.w));
         nf_arena_reset(run->step, NF_LOW, k->before);
         if (i == 0 || b->unit != m->block[i - 1].unit)
             NF_TRY(leave_unit(res, b->unit));

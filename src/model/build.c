@@ -92,11 +92,11 @@ static void add_dense(struct nf_build *b, nf_param *p, int unit, int flags, int 
     add_row(b, &row);
 }
 
-#define FORMATTED(name, fmt)                \
-    char name[512];                         \
-    va_list ap;                             \
-    va_start(ap, fmt);                      \
-    vsnprintf(name, sizeof name, fmt, ap);  \
+#define FORMATTED(name, fmt)                                                                                                   \
+    char name[512];                                                                                                            \
+    va_list ap;                                                                                                                \
+    va_start(ap, fmt);                                                                                                         \
+    vsnprintf(name, sizeof name, fmt, ap);                                                                                     \
     va_end(ap)
 
 void nf_build_dense(struct nf_build *b, nf_param *p, int unit, int flags, int nd, const int64_t *dim, int disk_nd,
@@ -177,7 +177,8 @@ static nf_status apply(struct nf_build *b, const nf_strings *patterns, const cha
                 b->model->desc[p].decay = false;
         }
         if (!s && !taken && freeze)
-            s = nf_fail(NF_EUSAGE, "%s: pattern '%s' matches no tensor of this model\n  Hint: patterns are held against names like '%s'",
+            s = nf_fail(NF_EUSAGE,
+                        "%s: pattern '%s' matches no tensor of this model\n  Hint: patterns are held against names like '%s'",
                         key, pattern, b->row_count ? b->rows[b->row_count - 1].name : "");
     }
     free(count);

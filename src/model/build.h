@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * build.h: how a family declares its parameters: each call adds a logical tensor, its disk tensors, and ties both to the nf_param
- * that layers read. Tables grow while a model is built; nf_param addresses are fixed from the start.
+ * build.h: how a family declares its parameters: each call adds a logical tensor, its disk tensors, and ties both to the
+ * nf_param that layers read. Tables grow while a model is built; nf_param addresses are fixed from the start.
  */
 #ifndef NEMAFIT_MODEL_BUILD_H
 #define NEMAFIT_MODEL_BUILD_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * config.h: read a config.json key by key. Faults are collected, so a user sees all of them at once; a key read is a key known, and
- * what nobody read is reported.
+ * config.h: read a config.json key by key. Faults are collected, so a user sees all of them at once; a key read is a key known,
+ * and what nobody read is reported.
  */
 #ifndef NEMAFIT_MODEL_CONFIG_H
 #define NEMAFIT_MODEL_CONFIG_H

@@ -56,7 +56,8 @@ void nf_model_describe(const nf_model *m, nf_str *out)
     nf_str_addf(out, ", width %" PRId64 ", vocabulary %" PRId64, m->hidden, m->vocab);
     if (m->moe_layers)
         nf_str_addf(out, ", %d experts in %d layers", m->experts, m->moe_layers);
-    nf_str_addf(out, "; %s parameters, %s active a token", nf_str_count(total, (double)n.total), nf_str_count(active, (double)n.active));
+    nf_str_addf(out, "; %s parameters, %s active a token", nf_str_count(total, (double)n.total),
+                nf_str_count(active, (double)n.active));
     if (n.frozen)
         nf_str_addf(out, ", %s frozen", nf_str_count(frozen, (double)n.frozen));
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * forward.c: embedding, blocks, final norm; then the loss. A block's norm adds the previous block's branch to the stream, so every
- * sum of the residual stream is fused with the norm that reads it.
+ * forward.c: embedding, blocks, final norm; then the loss. A block's norm adds the previous block's branch to the stream, so
+ * every sum of the residual stream is fused with the norm that reads it.
  *
  * Order on the step arena, per block: stream, 1/rms, what the mixer always keeps | what it keeps unless recomputed | the normed
  * input. 'block' recompute pops to the first bar, 'selective' drops the normed input, evaluation pops everything.
@@ -54,15 +54,14 @@ static nf_status block_forward(nf_model *m, nf_run *run, int i, struct kept *k, 
 }
 
 /* Evaluation keeps nothing: two streams take turns, a block's memory goes when it ends. */
-static nf_status block_evaluate(nf_model *m, nf_run *run, int i, struct kept *k, const nf_tensor *prev, const nf_tensor *pending,
-                                const nf_tensor *branch, const nf_tensor *stream)
+static nf_status block_evaluate(nf_model *m, nf_run *run, int i, struct kept *k, const nf_tensor *prev,
+                                const nf_tensor *pending, const nf_tensor *branch, const nf_tensor *stream)
 {
     nf_mark mark = nf_arena_mark(run->step);
 
     NF_TRY(block_forward(m, run, i, k, prev, pending, branch));
     if (pending) { /* the next norm reads it after this block's memory is gone */
-        NF_TRY(nf_copy(run->q, stream->data, k->stream.data,
-                       (size_t)nf_tensor_count(stream) * nf_dtype_size(stream->dtype)));
+        NF_TRY(nf_copy(run->q, stream->data, k->stream.data, (size_t)nf_tensor_count(stream) * nf_dtype_size(stream->dtype)));
         k->stream = *stream;
     }
     nf_arena_reset(run->step, NF_LOW, mark);
@@ -117,5 +116,6 @@ nf_status nf_model_loss(nf_model *m, nf_residency *res, nf_run *run, const nf_ba
         NF_TRY(nf_acquire(res, m->units - 1, NF_BACKWARD, true));
         head = nf_grad_use(&m->head);
     }
-    return nf_head_loss(run->q, loss, NULL, run->train ? &t->dhidden : NULL, head, &t->hidden, &m->head.w, batch->target, scale);
+    return nf_head_loss(run->q, loss, NULL, run->train ? &t->dhidden : NULL, head, &t->hidden, &m->head.w, batch->target,
+                        scale);
 }

@@ -22,7 +22,8 @@ static const struct nf_family *family_of(struct nf_config *c)
         if (type ? !strcmp(type, families[i]->type) : arch && !strcmp(arch, families[i]->architecture))
             return families[i];
     wanted = type ? type : arch ? arch : "";
-    nf_config_fault(c, "model_type", "'%s' is not supported; this version trains nemotron_h", nf_str_shown(shown, wanted, strlen(wanted)));
+    nf_config_fault(c, "model_type", "'%s' is not supported; this version trains nemotron_h",
+                    nf_str_shown(shown, wanted, strlen(wanted)));
     return NULL;
 }
 

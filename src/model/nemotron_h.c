@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * nemotron_h.c: hybrid models of Mamba-2, attention, mixture-of-experts and MLP blocks (Nemotron 3 Nano and its kin): reading their
- * config.json. Source: transformers 5.x configuration_nemotron_h.py; older spellings of published files are accepted.
+ * nemotron_h.c: hybrid models of Mamba-2, attention, mixture-of-experts and MLP blocks (Nemotron 3 Nano and its kin): reading
+ * their config.json. Source: transformers 5.x configuration_nemotron_h.py; older spellings of published files are accepted.
  */
 #include <inttypes.h>
 #include <math.h>
@@ -19,7 +19,8 @@ static char letter(const char *name)
     static const struct {
         const char *name;
         char letter;
-    } kinds[] = {{"mamba", 'M'}, {"linear_attention", 'M'}, {"attention", '*'}, {"full_attention", '*'}, {"moe", 'E'}, {"mlp", '-'}};
+    } kinds[] = {{"mamba", 'M'}, {"linear_attention", 'M'}, {"attention", '*'}, {"full_attention", '*'}, {"moe", 'E'},
+                 {"mlp", '-'}};
 
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         if (!strcmp(name, kinds[i].name))
@@ -38,8 +39,8 @@ static void read_list(struct nf_config *c, const nf_jvalue *list, const char *ke
         const char *name = nf_jvalue_kind(v) == NF_JSTRING ? nf_jvalue_string(v, NULL) : "";
         char l = letter(name), shown[280];
         if (!l)
-            nf_config_fault(c, key, "block %zu is '%s'; known: linear_attention (mamba), full_attention (attention), moe, mlp", i,
-                            nf_str_shown(shown, name, strlen(name)));
+            nf_config_fault(c, key, "block %zu is '%s'; known: linear_attention (mamba), full_attention (attention), moe, mlp",
+                            i, nf_str_shown(shown, name, strlen(name)));
         h->pattern[h->layers++] = l ? l : '-';
     }
 }
@@ -50,8 +51,8 @@ static void read_pattern(struct nf_config *c, const char *text, struct nemotron_
         if (*text == '|')
             continue;
         if (!strchr("M*E-", *text) || h->layers == NF_NEMOTRON_LAYERS_MAX) {
-            nf_config_fault(c, "hybrid_override_pattern", "letter %d is not one of M * E - (or there are over %d)", h->layers + 1,
-                            NF_NEMOTRON_LAYERS_MAX);
+            nf_config_fault(c, "hybrid_override_pattern", "letter %d is not one of M * E - (or there are over %d)",
+                            h->layers + 1, NF_NEMOTRON_LAYERS_MAX);
             return;
         }
         h->pattern[h->layers++] = *text;
@@ -73,7 +74,8 @@ static void read_layers(struct nf_config *c, struct nemotron_h *h)
         nf_config_fault(c, key, "the model has no block");
     declared = nf_config_int(c, "num_hidden_layers", NULL, h->layers, 0, BIG);
     if (declared != h->layers)
-        nf_warn("%s: num_hidden_layers is %" PRId64 ", the block list has %d and decides", nf_json_name(c->doc), declared, h->layers);
+        nf_warn("%s: num_hidden_layers is %" PRId64 ", the block list has %d and decides", nf_json_name(c->doc), declared,
+                h->layers);
 }
 
 static void read_dt(struct nf_config *c, struct nemotron_h *h, bool floor_compat)
@@ -136,10 +138,11 @@ static void check_sizes(struct nf_config *c, const struct nemotron_h *h)
     int64_t a_group = h->experts / h->expert_groups;
 
     if (h->heads % h->kv_heads)
-        nf_config_fault(c, "num_attention_heads", "%" PRId64 " query heads cannot share %" PRId64 " key-value heads evenly", h->heads,
-                        h->kv_heads);
+        nf_config_fault(c, "num_attention_heads", "%" PRId64 " query heads cannot share %" PRId64 " key-value heads evenly",
+                        h->heads, h->kv_heads);
     if (h->mamba_heads % h->groups)
-        nf_config_fault(c, "mamba_num_heads", "%" PRId64 " heads cannot share n_groups = %" PRId64 " evenly", h->mamba_heads, h->groups);
+        nf_config_fault(c, "mamba_num_heads", "%" PRId64 " heads cannot share n_groups = %" PRId64 " evenly", h->mamba_heads,
+                        h->groups);
     if (h->k > h->experts)
         nf_config_fault(c, "num_experts_per_tok", "%" PRId64 " of %" PRId64 " experts", h->k, h->experts);
     if (h->experts % h->expert_groups || h->expert_groups_kept > h->expert_groups || h->k > h->expert_groups_kept * a_group ||
@@ -150,7 +153,8 @@ static void check_sizes(struct nf_config *c, const struct nemotron_h *h)
                         h->experts, h->expert_groups, h->expert_groups_kept, h->k);
     for (int i = 0; i < h->layers; i++)
         if (h->pattern[i] == 'M' && h->hidden && h->mamba_heads * h->mamba_head_dim > BIG)
-            nf_config_fault(c, "mamba_num_heads", "an inner width of %" PRId64 " is not plausible", h->mamba_heads * h->mamba_head_dim);
+            nf_config_fault(c, "mamba_num_heads", "an inner width of %" PRId64 " is not plausible",
+                            h->mamba_heads * h->mamba_head_dim);
 }
 
 /* What would change the mathematics and is not here: refused, never ignored. */
@@ -188,7 +192,8 @@ static double flops(const nf_model *model, int64_t seq_len)
             break;
         case '*': sum += 6 * H * (2 * H + 2 * H * (double)h->kv_heads / (double)h->heads + (double)seq_len); break;
         case 'E':
-            sum += 12 * (double)h->k * H * (double)h->expert_width + 12 * H * (double)h->shared_width + 6 * H * (double)h->experts;
+            sum +=
+                12 * (double)h->k * H * (double)h->expert_width + 12 * H * (double)h->shared_width + 6 * H * (double)h->experts;
             break;
         default: sum += 18 * H * (double)h->intermediate;
         }

@@ -154,7 +154,8 @@ nf_status nf_nemotron_h_blocks(struct nf_build *b, const struct nemotron_h *h)
         char letter;
         enum nf_mixer_kind kind;
         void (*build)(struct nf_build *, nf_block *, const struct nemotron_h *);
-    } kinds[] = {{'M', NF_MIXER_MAMBA, mamba}, {'*', NF_MIXER_ATTENTION, attention}, {'E', NF_MIXER_MOE, moe}, {'-', NF_MIXER_MLP, mlp}};
+    } kinds[] = {
+        {'M', NF_MIXER_MAMBA, mamba}, {'*', NF_MIXER_ATTENTION, attention}, {'E', NF_MIXER_MOE, moe}, {'-', NF_MIXER_MLP, mlp}};
     nf_model *m = b->model;
 
     m->layers = m->blocks = h->layers;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * nemotron_h_init.c: weights for training from scratch. Each element is a function of (seed, parameter, element), so any mesh draws
- * the same model. Source: transformers modeling_nemotron_h.py _init_weights; mamba_ssm for the convolution and dt.
+ * nemotron_h_init.c: weights for training from scratch. Each element is a function of (seed, parameter, element), so any mesh
+ * draws the same model. Source: transformers modeling_nemotron_h.py _init_weights; mamba_ssm for the convolution and dt.
  */
 #include <math.h>
 #include <string.h>
@@ -41,8 +41,8 @@ void nf_nemotron_h_init(const nf_model *model, int p, uint64_t seed, int64_t fir
     const double inner = (double)(h->mamba_heads * h->mamba_head_dim);
     const bool residual = h->rescale_residual && ends(name, "mixer.out_proj.weight");
     const double bound = ends(name, "conv1d.weight") || ends(name, "conv1d.bias") ? 1 / sqrt((double)h->conv)
-                         : residual                                              ? 1 / sqrt(inner * h->layers)
-                                                                                 : 0;
+                         : residual                                               ? 1 / sqrt(inner * h->layers)
+                                                                                  : 0;
 
     for (int64_t i = 0; i < count; i++) {
         int64_t e = first + i;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * residency.c: where the parameters of a model lie. Each unit has at most one flat run a kind {dense, expert} x type x {trained,
- * frozen}; tensors start on NF_ALIGN bytes; the gaps are zero in weights, moments and gradients alike, so a run can be summed,
- * reduced and updated as one vector.
+ * residency.c: where the parameters of a model lie. Each unit has at most one flat run a kind {dense, expert} x type x
+ * {trained, frozen}; tensors start on NF_ALIGN bytes; the gaps are zero in weights, moments and gradients alike, so a run can
+ * be summed, reduced and updated as one vector.
  */
 #include <stdlib.h>
 #include <string.h>

@@ -11,7 +11,7 @@ struct run {
     enum nf_spread spread;
     nf_dtype dtype;
     bool trained;
-    int64_t n; /* elements, gaps included */
+    int64_t n;           /* elements, gaps included */
     char *w, *m, *v, *g; /* m, v, g fp32; NULL: not now, or never */
     struct nf_adamw_piece *piece;
     int pieces;

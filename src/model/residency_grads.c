@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * residency_grads.c: what happens to gradients: dense ones are summed over world, those of experts over the ranks that hold the same
- * experts. A unit's reduction starts as soon as its backward ends and travels while the next unit computes.
+ * residency_grads.c: what happens to gradients: dense ones are summed over world, those of experts over the ranks that hold the
+ * same experts. A unit's reduction starts as soon as its backward ends and travels while the next unit computes.
  */
 #include <stdlib.h>
 

@@ -15,10 +15,9 @@ struct kept {
 
 struct nf_tape {
     struct kept *block;
-    nf_tensor branch[2]; /* a block's result waits here for the next norm */
+    nf_tensor branch[2];               /* a block's result waits here for the next norm */
     nf_tensor stream, hidden, dhidden; /* the last stream, after the final norm, its gradient */
     float *rstd;
 };
-
 
 #endif

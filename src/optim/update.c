@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * update.c: norm, decision, update, all on the queue: the squared norm and the losses are reduced in one small collective, a kernel
- * decides, and the update reads the decision. The host learns of it later.
+ * update.c: norm, decision, update, all on the queue: the squared norm and the losses are reduced in one small collective, a
+ * kernel decides, and the update reads the decision. The host learns of it later.
  */
 #include "nemafit/optim.h"
 
-nf_status nf_optim_step(nf_queue *q, const nf_mesh *mesh, const struct nf_optim_run *runs, int n, const struct nf_adamw_arg *arg,
-                        double clip, const struct nf_step_vars *vars, double sums[4], struct nf_decision *decision)
+nf_status nf_optim_step(nf_queue *q, const nf_mesh *mesh, const struct nf_optim_run *runs, int n,
+                        const struct nf_adamw_arg *arg, double clip, const struct nf_step_vars *vars, double sums[4],
+                        struct nf_decision *decision)
 {
     nf_event reduced;
 

@@ -4,7 +4,7 @@
 
 #include "batch.h"
 
-nf_status row_buffers_new(int64_t n, int64_t len, struct row_buffers *b)
+nf_status nf_row_buffers_new(int64_t n, int64_t len, struct row_buffers *b)
 {
     size_t tokens = (size_t)(n * len) + 1;
 
@@ -16,11 +16,11 @@ nf_status row_buffers_new(int64_t n, int64_t len, struct row_buffers *b)
                               .rows = n};
     if (b->ids && b->target && b->segment && b->position && b->global_row)
         return NF_OK;
-    row_buffers_free(b);
+    nf_row_buffers_free(b);
     return nf_fail(NF_ENOMEM, "no memory for %lld rows of %lld tokens", (long long)n, (long long)len);
 }
 
-void row_buffers_free(struct row_buffers *b)
+void nf_row_buffers_free(struct row_buffers *b)
 {
     free(b->ids);
     free(b->target);
@@ -30,7 +30,7 @@ void row_buffers_free(struct row_buffers *b)
     *b = (struct row_buffers){0};
 }
 
-nf_status row_buffers_send(const struct row_buffers *b, struct engine *e, int64_t first, int64_t n, int64_t len)
+nf_status nf_row_buffers_send(const struct row_buffers *b, struct engine *e, int64_t first, int64_t n, int64_t len)
 {
     size_t bytes = (size_t)(n * len) * sizeof(int32_t);
 
@@ -41,7 +41,7 @@ nf_status row_buffers_send(const struct row_buffers *b, struct engine *e, int64_
     return nf_copy(e->q, e->batch.global_row, b->global_row + first, (size_t)n * sizeof(int64_t));
 }
 
-nf_status batches_new(const nf_dataset *data, const nf_mesh *mesh, int64_t local, int micro, struct batches *b)
+nf_status nf_batches_new(const nf_dataset *data, const nf_mesh *mesh, int64_t local, int micro, struct batches *b)
 {
     *b = (struct batches){.data = data,
                           .mesh = mesh,
@@ -50,21 +50,20 @@ nf_status batches_new(const nf_dataset *data, const nf_mesh *mesh, int64_t local
                           .global = local * micro * nf_mesh_ranks(mesh),
                           .micro = micro};
     for (int i = 0; i < 2; i++)
-        NF_TRY(row_buffers_new(micro * local, b->len, &b->set[i]));
+        NF_TRY(nf_row_buffers_new(micro * local, b->len, &b->set[i]));
     return NF_OK;
 }
 
-void batches_free(struct batches *b)
+void nf_batches_free(struct batches *b)
 {
     for (int i = 0; i < 2; i++)
-        row_buffers_free(&b->set[i]);
+        nf_row_buffers_free(&b->set[i]);
 }
 
-nf_status batches_fetch(struct batches *b, int64_t step)
+nf_status nf_batches_fetch(struct batches *b, int64_t step)
 {
     struct row_buffers *set = &b->set[step & 1];
-    const struct nf_rows_out out = {
-        .ids = set->ids, .target = set->target, .segment = set->segment, .position = set->position};
+    const struct nf_rows_out out = {.ids = set->ids, .target = set->target, .segment = set->segment, .position = set->position};
     int64_t first = (int64_t)nf_mesh_rank(b->mesh) * set->rows;
 
     for (int64_t i = 0; i < set->rows; i++)
@@ -75,14 +74,14 @@ nf_status batches_fetch(struct batches *b, int64_t step)
     return nf_reduce_i64_start(nf_mesh_group(b->mesh, NF_WORLD), &b->scored[step & 1], 1, NF_SUM, &b->ready[step & 1]);
 }
 
-nf_status batches_scored(struct batches *b, nf_device *device, int64_t step, int64_t *n)
+nf_status nf_batches_scored(struct batches *b, nf_device *device, int64_t step, int64_t *n)
 {
     NF_TRY(nf_event_host_wait(device, b->ready[step & 1]));
     *n = b->scored[step & 1];
     return NF_OK;
 }
 
-nf_status batches_send(const struct batches *b, struct engine *e, int64_t step, int micro)
+nf_status nf_batches_send(const struct batches *b, struct engine *e, int64_t step, int micro)
 {
-    return row_buffers_send(&b->set[step & 1], e, micro * b->local, b->local, b->len);
+    return nf_row_buffers_send(&b->set[step & 1], e, micro * b->local, b->local, b->len);
 }

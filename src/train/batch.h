@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * batch.h: which rows a rank runs in a step, fetched one step ahead. The step's global batch is rows [step G, (step + 1) G) of the
- * endless order; micro-batch m holds its rows [m b, (m + 1) b); rank r runs m = r A ... r A + A - 1.
+ * batch.h: which rows a rank runs in a step, fetched one step ahead. The step's global batch is rows [step G, (step + 1) G) of
+ * the endless order; micro-batch m holds its rows [m b, (m + 1) b); rank r runs m = r A ... r A + A - 1.
  */
 #ifndef NEMAFIT_TRAIN_BATCH_H
 #define NEMAFIT_TRAIN_BATCH_H
@@ -27,17 +27,17 @@ struct batches {
 };
 
 /* Host buffers for n rows of S tokens. */
-nf_status row_buffers_new(int64_t n, int64_t len, struct row_buffers *b);
-void row_buffers_free(struct row_buffers *b);
+nf_status nf_row_buffers_new(int64_t n, int64_t len, struct row_buffers *b);
+void nf_row_buffers_free(struct row_buffers *b);
 /* Copy rows [first, first + n) to the engine's batch memory. */
-nf_status row_buffers_send(const struct row_buffers *b, struct engine *e, int64_t first, int64_t n, int64_t len);
+nf_status nf_row_buffers_send(const struct row_buffers *b, struct engine *e, int64_t first, int64_t n, int64_t len);
 
-nf_status batches_new(const nf_dataset *data, const nf_mesh *mesh, int64_t local, int micro, struct batches *b);
-void batches_free(struct batches *b);
+nf_status nf_batches_new(const nf_dataset *data, const nf_mesh *mesh, int64_t local, int micro, struct batches *b);
+void nf_batches_free(struct batches *b);
 /* Read the rows of a step, start the count of its targets. */
-nf_status batches_fetch(struct batches *b, int64_t step);
+nf_status nf_batches_fetch(struct batches *b, int64_t step);
 /* Scored targets of a fetched step over all ranks; waits for the count. */
-nf_status batches_scored(struct batches *b, nf_device *device, int64_t step, int64_t *n);
-nf_status batches_send(const struct batches *b, struct engine *e, int64_t step, int micro);
+nf_status nf_batches_scored(struct batches *b, nf_device *device, int64_t step, int64_t *n);
+nf_status nf_batches_send(const struct batches *b, struct engine *e, int64_t step, int micro);
 
 #endif

@@ -3,13 +3,13 @@
 #include <inttypes.h>
 
 #include "loop.h"
-#include "nemafit/train.h"
 #include "nemafit/log.h"
+#include "nemafit/train.h"
 
 nf_status nf_train_check(nf_input *input, const void *mpi_comm, int ranks, int rank)
 {
     struct session s;
-    nf_status status = session_open(input, mpi_comm, ranks, &s);
+    nf_status status = nf_session_open(input, mpi_comm, ranks, &s);
 
     (void)rank;
     if (!status) {
@@ -18,7 +18,8 @@ nf_status nf_train_check(nf_input *input, const void *mpi_comm, int ranks, int r
         double sum = 0;
         nf_model_describe(s.model, &model);
         nf_note("model     %s", model.text ? model.text : "");
-        nf_note("step      %" PRId64 " rows, %d micro-batches a rank, %" PRId64 " steps", s.global_batch, s.micro_batches, s.steps);
+        nf_note("step      %" PRId64 " rows, %d micro-batches a rank, %" PRId64 " steps", s.global_batch, s.micro_batches,
+                s.steps);
         for (int i = 0; i < ARENA_KINDS; i++)
             sum += (double)s.bytes[i];
         nf_note("memory    %s a rank\n%.*s", nf_str_bytes(text, sum), (int)(s.memory.len ? s.memory.len - 1 : 0),
@@ -26,6 +27,6 @@ nf_status nf_train_check(nf_input *input, const void *mpi_comm, int ranks, int r
         nf_note("check: the input is valid");
         nf_str_free(&model);
     }
-    session_close(&s);
+    nf_session_close(&s);
     return status;
 }

@@ -37,7 +37,7 @@ static nf_status keep_older(const char *dir, const char *path)
     return NF_OK;
 }
 
-nf_status csv_open(const char *dir, struct csv **out)
+nf_status nf_csv_open(const char *dir, struct csv **out)
 {
     struct csv *c = calloc(1, sizeof *c);
     nf_status s = NF_OK;
@@ -66,26 +66,28 @@ static void flushed(struct csv *c)
         c->error = errno ? errno : EIO;
 }
 
-void csv_step(struct csv *c, const struct step_result *r, int ranks, double flops_per_token)
+void nf_csv_step(struct csv *c, const struct step_result *r, int ranks, double flops_per_token)
 {
     double rate = r->seconds > 0 ? (double)r->tokens / r->seconds : 0;
     struct rusage use;
 
     getrusage(RUSAGE_SELF, &use);
-    fprintf(c->file, "%" PRId64 ",%.9g,,%.9g,%.9g,%d,%" PRId64 ",%" PRId64 ",%.6g,%.6g,%.6g,%ld,%.4g,%.4g,%.4g,%.4g,%.4g,%" PRId64 ",%" PRId64 "\n",
+    fprintf(c->file,
+            "%" PRId64 ",%.9g,,%.9g,%.9g,%d,%" PRId64 ",%" PRId64 ",%.6g,%.6g,%.6g,%ld,%.4g,%.4g,%.4g,%.4g,%.4g,%" PRId64
+            ",%" PRId64 "\n",
             r->step + 1, r->loss, r->grad_norm, r->lr, r->skipped, r->tokens, r->scored, rate, rate / ranks,
-            rate / ranks * flops_per_token * 1e-12, use.ru_maxrss / 1024, r->ms_forward, r->ms_backward, r->ms_update, r->ms_wait,
-            r->load_worst, r->load_dead, r->overflow_slices);
+            rate / ranks * flops_per_token * 1e-12, use.ru_maxrss / 1024, r->ms_forward, r->ms_backward, r->ms_update,
+            r->ms_wait, r->load_worst, r->load_dead, r->overflow_slices);
     flushed(c);
 }
 
-void csv_evaluation(struct csv *c, int64_t step, const struct evaluation *v)
+void nf_csv_evaluation(struct csv *c, int64_t step, const struct evaluation *v)
 {
     fprintf(c->file, "%" PRId64 ",,%.9g,,,,,%" PRId64 ",,,,,,,,,,,\n", step, v->loss, v->scored);
     flushed(c);
 }
 
-nf_status csv_close(struct csv *c)
+nf_status nf_csv_close(struct csv *c)
 {
     nf_status s = NF_OK;
 

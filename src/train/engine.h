@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * engine.h: everything that runs a model on this rank, assembled twice from the same text: on a dry device with counting arenas, to
- * learn what each arena must hold, then on the real one.
+ * engine.h: everything that runs a model on this rank, assembled twice from the same text: on a dry device with counting
+ * arenas, to learn what each arena must hold, then on the real one.
  */
 #ifndef NEMAFIT_TRAIN_ENGINE_H
 #define NEMAFIT_TRAIN_ENGINE_H

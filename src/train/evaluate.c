@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * evaluate.c: validation loss: total negative log-likelihood over total targets, file order. In the last round some ranks may have
- * fewer rows, or none; they join every collective all the same.
+ * evaluate.c: validation loss: total negative log-likelihood over total targets, file order. In the last round some ranks may
+ * have fewer rows, or none; they join every collective all the same.
  */
 #include "loop.h"
 
@@ -10,7 +10,8 @@ static int64_t least(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-nf_status evaluate(struct engine *e, const nf_dataset *data, struct row_buffers *rows, int64_t rounds, struct evaluation *out)
+nf_status nf_evaluate(struct engine *e, const nf_dataset *data, struct row_buffers *rows, int64_t rounds,
+                      struct evaluation *out)
 {
     const nf_group *world = nf_mesh_group(e->mesh, NF_WORLD);
     int64_t local = e->arg.local_batch, len = nf_dataset_seq_len(data), N = nf_dataset_rows(data);
@@ -30,7 +31,7 @@ nf_status evaluate(struct engine *e, const nf_dataset *data, struct row_buffers 
             rows->global_row[i] = first + i;
         NF_TRY(nf_dataset_fetch(data, rows->global_row, n, &to, &scored));
         all += scored;
-        NF_TRY(row_buffers_send(rows, e, 0, n, len));
+        NF_TRY(nf_row_buffers_send(rows, e, 0, n, len));
         nf_engine_shape(e, &batch, local * len, false);
         NF_TRY(nf_model_forward(e->arg.model, e->res, &e->run, &batch, e->tape, &hidden));
         NF_TRY(nf_model_loss(e->arg.model, e->res, &e->run, &batch, e->tape, &e->vars->loss_scale, e->eval_sum));

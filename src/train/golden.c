@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * golden.c: `nemafit --golden DIR`: load DIR's checkpoint in fp32, repeat its forward, gradients and steps, and hold every figure to
- * its bound. Rows are dealt in blocks; a rank without rows runs T = 0 and joins every collective.
+ * golden.c: `nemafit --golden DIR`: load DIR's checkpoint in fp32, repeat its forward, gradients and steps, and hold every
+ * figure to its bound. Rows are dealt in blocks; a rank without rows runs T = 0 and joins every collective.
  */
 #include <math.h>
 #include <stdio.h>
@@ -23,8 +23,10 @@ static void set_params(nf_input *input, const struct golden *g, struct nf_params
     struct {
         const char *group, *key;
         double *to, value;
-    } reals[] = {{"optim", "lr", &p->optim.lr, g->lr},          {"optim", "beta1", &p->optim.beta1, g->beta1},
-                 {"optim", "beta2", &p->optim.beta2, g->beta2}, {"optim", "eps", &p->optim.eps, g->eps},
+    } reals[] = {{"optim", "lr", &p->optim.lr, g->lr},
+                 {"optim", "beta1", &p->optim.beta1, g->beta1},
+                 {"optim", "beta2", &p->optim.beta2, g->beta2},
+                 {"optim", "eps", &p->optim.eps, g->eps},
                  {"optim", "weight_decay", &p->optim.weight_decay, g->weight_decay},
                  {"train", "clip", &p->train.clip, g->clip}};
 
@@ -48,7 +50,7 @@ static nf_status fill_batch(struct golden *g, struct row_buffers *rows, int64_t 
     for (int64_t i = 0; i < g->mine; i++)
         rows->global_row[i] = g->first + i;
     nf_rows_form(g->mine, g->len, g->labels + at, &out, scored);
-    return row_buffers_send(rows, g->e, 0, g->mine, g->len);
+    return nf_row_buffers_send(rows, g->e, 0, g->mine, g->len);
 }
 
 static nf_status forward_only(struct golden *g, const nf_batch *batch)
@@ -61,11 +63,11 @@ static nf_status forward_only(struct golden *g, const nf_batch *batch)
     nf_tensor hidden;
 
     nf_engine_shape(e, batch, e->arg.local_batch * g->len, false);
-    e->run.observe = golden_hidden;
+    e->run.observe = nf_golden_hidden;
     e->run.observe_ctx = g;
     NF_TRY(nf_model_forward(e->arg.model, e->res, &e->run, batch, e->tape, &hidden));
     e->run.observe = NULL;
-    NF_TRY(golden_logits(g, &hidden));
+    NF_TRY(nf_golden_logits(g, &hidden));
     nf_arena_reset(e->arena[ARENA_STEP], NF_LOW, mark);
     NF_TRY(nf_reduce_f64(world, g->hidden_diff, g->hidden, NF_SUM));
     NF_TRY(nf_reduce_f64(world, g->hidden_ref, g->hidden, NF_SUM));
@@ -77,11 +79,11 @@ static nf_status forward_only(struct golden *g, const nf_batch *batch)
         }
     }
     if (g->hidden)
-        golden_figure(g, "hidden states", worst, GOLDEN_FORWARD, name);
+        nf_golden_figure(g, "hidden states", worst, GOLDEN_FORWARD, name);
     sums[0] = g->logits_diff;
     sums[1] = g->logits_ref;
     NF_TRY(nf_reduce_f64(world, sums, 2, NF_SUM));
-    golden_figure(g, "logits", sqrt(sums[0]) / fmax(sqrt(sums[1]), 1e-300), GOLDEN_FORWARD, "");
+    nf_golden_figure(g, "logits", sqrt(sums[0]) / fmax(sqrt(sums[1]), 1e-300), GOLDEN_FORWARD, "");
     return NF_OK;
 }
 
@@ -101,16 +103,16 @@ static nf_status one_step(struct golden *g, const nf_batch *batch, int step, int
     NF_TRY(nf_engine_micro(e, batch, 0, &took));
     if (step == 0) {
         NF_TRY(nf_residency_end_backward(e->res));
-        NF_TRY(golden_tensors(g, g->grads, NF_GRADIENTS, GOLDEN_GRADIENT, "gradients"));
+        NF_TRY(nf_golden_tensors(g, g->grads, NF_GRADIENTS, GOLDEN_GRADIENT, "gradients"));
     }
     NF_TRY(nf_engine_update(e));
     NF_TRY(nf_copy(e->q, &e->result[0], e->decision, sizeof *e->decision));
     NF_TRY(nf_queue_drain(e->q));
     nf_arena_reset(e->arena[ARENA_STEP], NF_HIGH, mark);
     snprintf(name, sizeof name, "loss of step %d", step + 1);
-    golden_figure(g, name, fabs(e->result[0].loss - g->loss[step]) / fabs(g->loss[step]), GOLDEN_FORWARD, "");
+    nf_golden_figure(g, name, fabs(e->result[0].loss - g->loss[step]) / fabs(g->loss[step]), GOLDEN_FORWARD, "");
     snprintf(name, sizeof name, "gradient norm %d", step + 1);
-    golden_figure(g, name, fabs(sqrt(e->result[0].norm_sq) - g->norm[step]) / fabs(g->norm[step]), GOLDEN_GRADIENT, "");
+    nf_golden_figure(g, name, fabs(sqrt(e->result[0].norm_sq) - g->norm[step]) / fabs(g->norm[step]), GOLDEN_GRADIENT, "");
     return NF_OK;
 }
 
@@ -126,7 +128,7 @@ static nf_status repeat(struct golden *g, struct row_buffers *rows)
     for (int i = 0; i < g->steps; i++)
         NF_TRY(one_step(g, &batch, i, scored));
     if (g->after)
-        NF_TRY(golden_tensors(g, g->after, NF_WEIGHTS, GOLDEN_WEIGHTS, "weights after the steps"));
+        NF_TRY(nf_golden_tensors(g, g->after, NF_WEIGHTS, GOLDEN_WEIGHTS, "weights after the steps"));
     return NF_OK;
 }
 
@@ -163,7 +165,7 @@ static nf_status open_model(nf_input *input, const char *dir, const void *mpi_co
         return nf_fail(NF_EUSAGE, "parallel.ep = %lld does not divide %d ranks", (long long)p->parallel.ep, ranks);
     NF_TRY(nf_engine_device(p, &s->device));
     NF_TRY(nf_mesh_new(mpi_comm, (int)p->parallel.ep, s->device, &s->mesh));
-    NF_TRY(golden_open(s->mesh, dir, g));
+    NF_TRY(nf_golden_open(s->mesh, dir, g));
     set_params(input, g, p);
     NF_TRY(nf_engine_read_config(s->mesh, dir, &s->config));
     NF_TRY(nf_engine_make_model(p, s->config, &s->model));
@@ -183,7 +185,7 @@ nf_status nf_train_golden(const char *dir, nf_input *input, const void *mpi_comm
     if (!status)
         status = prepare(&s, &g, &e);
     if (!status)
-        status = nf_agree(s.mesh, row_buffers_new(e.arg.local_batch, g.len, &rows));
+        status = nf_agree(s.mesh, nf_row_buffers_new(e.arg.local_batch, g.len, &rows));
     if (!status)
         status = repeat(&g, &rows);
     if (!status) {
@@ -191,9 +193,9 @@ nf_status nf_train_golden(const char *dir, nf_input *input, const void *mpi_comm
         if (g.failed)
             status = nf_fail(NF_EDIVERGED, "%s: some figures are beyond their bounds", dir);
     }
-    row_buffers_free(&rows);
+    nf_row_buffers_free(&rows);
     nf_engine_free(&e);
-    golden_close(&g);
-    session_close(&s);
+    nf_golden_close(&g);
+    nf_session_close(&s);
     return status;
 }

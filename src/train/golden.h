@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* golden.h: a stored reference (logits, hidden states, losses, gradients, weights after some steps) and how far we are from it. */
+/* golden.h: a stored reference (logits, hidden states, losses, gradients, weights after some steps) and how far we are from it.
+ */
 #ifndef NEMAFIT_TRAIN_GOLDEN_H
 #define NEMAFIT_TRAIN_GOLDEN_H
 
 #include "batch.h"
 
 /* Bounds of the relative error in the 2-norm: what regrouped fp32 sums leave. */
-#define GOLDEN_FORWARD 1e-5  /* logits, hidden states, losses */
+#define GOLDEN_FORWARD 1e-5 /* logits, hidden states, losses */
 #define GOLDEN_GRADIENT 1e-4
 #define GOLDEN_WEIGHTS 1e-3 /* division by sqrt(v) amplifies rounding where gradients are near zero */
 #define GOLDEN_STEPS_MAX 64
@@ -23,22 +24,22 @@ struct golden {
     /* squares of differences and of the reference, summed on this rank */
     double hidden_diff[GOLDEN_HIDDEN_MAX], hidden_ref[GOLDEN_HIDDEN_MAX];
     double logits_diff, logits_ref;
-    int hidden; /* how many the reference has */
+    int hidden;          /* how many the reference has */
     int64_t first, mine; /* this rank's rows */
     struct engine *e;
     bool failed; /* some figure was beyond its bound */
 };
 
-nf_status golden_open(const nf_mesh *mesh, const char *dir, struct golden *g);
-void golden_close(struct golden *g);
+nf_status nf_golden_open(const nf_mesh *mesh, const char *dir, struct golden *g);
+void nf_golden_close(struct golden *g);
 
 /* nf_run.observe: compares a hidden state of this rank's rows. */
-nf_status golden_hidden(void *golden, int index, const nf_tensor *hidden);
-nf_status golden_logits(struct golden *g, const nf_tensor *hidden);
+nf_status nf_golden_hidden(void *golden, int index, const nf_tensor *hidden);
+nf_status nf_golden_logits(struct golden *g, const nf_tensor *hidden);
 
 /* Print one figure ("name  error  bound") on rank 0 and remember whether it holds. */
-void golden_figure(struct golden *g, const char *name, double error, double bound, const char *worst);
+void nf_golden_figure(struct golden *g, const char *name, double error, double bound, const char *worst);
 /* Worst tensor of a kind against its reference, over all ranks. */
-nf_status golden_tensors(struct golden *g, const nf_st *reference, enum nf_kind kind, double bound, const char *what);
+nf_status nf_golden_tensors(struct golden *g, const nf_st *reference, enum nf_kind kind, double bound, const char *what);
 
 #endif

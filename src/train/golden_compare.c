@@ -8,7 +8,7 @@
 #include "golden.h"
 #include "nemafit/log.h"
 
-void golden_figure(struct golden *g, const char *name, double error, double bound, const char *worst)
+void nf_golden_figure(struct golden *g, const char *name, double error, double bound, const char *worst)
 {
     bool holds = error <= bound; /* NaN does not */
 
@@ -17,8 +17,8 @@ void golden_figure(struct golden *g, const char *name, double error, double boun
 }
 
 /* This rank's rows of a reference [rows, len, width] against a tensor [mine len, width]; padding is not compared. */
-static void differences(const struct golden *g, const float *ref, const float *mine, int64_t width, int64_t stride, double *diff,
-                        double *size)
+static void differences(const struct golden *g, const float *ref, const float *mine, int64_t width, int64_t stride,
+                        double *diff, double *size)
 {
     for (int64_t t = 0; t < g->mine * g->len; t++) {
         int64_t at = g->first * g->len + t;
@@ -63,7 +63,7 @@ static nf_status compare_rows(struct golden *g, const char *name, const nf_tenso
     return s;
 }
 
-nf_status golden_hidden(void *golden, int index, const nf_tensor *hidden)
+nf_status nf_golden_hidden(void *golden, int index, const nf_tensor *hidden)
 {
     struct golden *g = golden;
     char name[32];
@@ -74,7 +74,7 @@ nf_status golden_hidden(void *golden, int index, const nf_tensor *hidden)
     return compare_rows(g, name, hidden, &g->hidden_diff[index], &g->hidden_ref[index]);
 }
 
-nf_status golden_logits(struct golden *g, const nf_tensor *hidden)
+nf_status nf_golden_logits(struct golden *g, const nf_tensor *hidden)
 {
     struct engine *e = g->e;
     nf_model *m = e->arg.model;
@@ -157,7 +157,7 @@ static nf_status norm_of(const nf_st *reference, const nf_weight_map *map, doubl
     return NF_OK;
 }
 
-nf_status golden_tensors(struct golden *g, const nf_st *reference, enum nf_kind kind, double bound, const char *what)
+nf_status nf_golden_tensors(struct golden *g, const nf_st *reference, enum nf_kind kind, double bound, const char *what)
 {
     const nf_weight_map *map = &g->e->arg.model->map;
     const nf_group *world = nf_mesh_group(g->e->mesh, NF_WORLD);
@@ -180,7 +180,8 @@ nf_status golden_tensors(struct golden *g, const nf_st *reference, enum nf_kind 
             mine = all[r];
     if (!s) {
         snprintf(name, sizeof name, "%s (%lld)", what, (long long)found);
-        golden_figure(g, name, found ? mine.error : INFINITY, bound, found ? mine.name : "the reference has none of our tensors");
+        nf_golden_figure(g, name, found ? mine.error : INFINITY, bound,
+                         found ? mine.name : "the reference has none of our tensors");
     }
     free(all);
     return s;

@@ -80,7 +80,8 @@ static nf_status read_tokens(const struct golden *g, const char *name, int64_t c
     nf_status s = nf_st_load_i64(g->values, name, &wide, &n);
 
     if (!s && n != count)
-        s = nf_fail(NF_EDATA, "%s/golden.safetensors: '%s' has %" PRId64 " values, %" PRId64 " were expected", g->dir, name, n, count);
+        s = nf_fail(NF_EDATA, "%s/golden.safetensors: '%s' has %" PRId64 " values, %" PRId64 " were expected", g->dir, name, n,
+                    count);
     if (!s && !(*out = malloc((size_t)count * sizeof **out + 1)))
         s = nf_fail(NF_ENOMEM, "no memory for tokens");
     for (int64_t i = 0; i < count && !s; i++)
@@ -89,7 +90,7 @@ static nf_status read_tokens(const struct golden *g, const char *name, int64_t c
     return s;
 }
 
-nf_status golden_open(const nf_mesh *mesh, const char *dir, struct golden *g)
+nf_status nf_golden_open(const nf_mesh *mesh, const char *dir, struct golden *g)
 {
     const struct nf_st_entry *ids;
     char name[32];
@@ -114,7 +115,7 @@ nf_status golden_open(const nf_mesh *mesh, const char *dir, struct golden *g)
     return NF_OK;
 }
 
-void golden_close(struct golden *g)
+void nf_golden_close(struct golden *g)
 {
     nf_st_free(g->values);
     nf_st_free(g->grads);

@@ -7,9 +7,9 @@
 
 struct csv;
 /* <dir>/log.csv; an older one is kept as log.1.csv, log.2.csv, ... */
-nf_status csv_open(const char *dir, struct csv **csv);
-void csv_step(struct csv *csv, const struct step_result *r, int ranks, double flops_per_token);
-void csv_evaluation(struct csv *csv, int64_t step, const struct evaluation *v);
-nf_status csv_close(struct csv *csv);
+nf_status nf_csv_open(const char *dir, struct csv **csv);
+void nf_csv_step(struct csv *csv, const struct step_result *r, int ranks, double flops_per_token);
+void nf_csv_evaluation(struct csv *csv, int64_t step, const struct evaluation *v);
+nf_status nf_csv_close(struct csv *csv);
 
 #endif

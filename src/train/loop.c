@@ -25,13 +25,13 @@ static nf_status look(struct loop *l, int64_t done)
     nf_status s = NF_OK;
 
     if (l->s->valid) {
-        NF_TRY(evaluate(l->e, l->s->valid, &l->rows, p->train.eval_batches, &v));
-        steplog_evaluation(l->log, done, &v);
+        NF_TRY(nf_evaluate(l->e, l->s->valid, &l->rows, p->train.eval_batches, &v));
+        nf_steplog_evaluation(l->log, done, &v);
     }
     if (p->log.sample_prompt) {
-        s = sample(l->e, l->s->train, &l->rows, &text);
+        s = nf_sample(l->e, l->s->train, &l->rows, &text);
         if (!s)
-            steplog_sample(l->log, p->log.sample_prompt, text.text ? text.text : "");
+            nf_steplog_sample(l->log, p->log.sample_prompt, text.text ? text.text : "");
         nf_str_free(&text);
     }
     return s;
@@ -41,12 +41,13 @@ static nf_status tell(struct loop *l, int64_t step)
 {
     struct step_result r;
 
-    NF_TRY(stepper_result(&l->stepper, step, &r));
-    steplog_step(l->log, &r);
+    NF_TRY(nf_stepper_result(&l->stepper, step, &r));
+    nf_steplog_step(l->log, &r);
     l->skipped = r.skipped ? l->skipped + 1 : 0;
     if (l->skipped >= l->s->p->train.max_skipped) /* the same number on every rank */
         return nf_fail(NF_ENONFINITE,
-                       "the loss or its gradient was not finite in %" PRId64 " steps in a row; step %" PRId64 " was the last: loss %g, norm %g"
+                       "the loss or its gradient was not finite in %" PRId64 " steps in a row; step %" PRId64
+                       " was the last: loss %g, norm %g"
                        "\n  Hint: lower optim.lr, raise optim.warmup, or look at the data of these steps",
                        l->skipped, step + 1, r.loss, r.grad_norm);
     return NF_OK;
@@ -75,15 +76,15 @@ static nf_status steps(struct loop *l)
         NF_TRY(look(l, 0));
         return p->export_.dir ? export_step(l, 0) : NF_OK;
     }
-    NF_TRY(batches_fetch(&l->batches, 0));
-    tell_first_row(l->s->train, &l->batches.set[0], l->batches.len);
+    NF_TRY(nf_batches_fetch(&l->batches, 0));
+    nf_tell_first_row(l->s->train, &l->batches.set[0], l->batches.len);
     NF_TRY(look(l, 0));
     for (int64_t i = 0; i < n; i++) {
         int64_t done = i + 1;
         bool last = done == n, eval = p->train.eval_every > 0 && done % p->train.eval_every == 0;
         bool out = p->export_.dir && p->export_.every > 0 && done % p->export_.every == 0 && !last;
         l->stepper.want_load = p->log.every > 0 && (done % p->log.every == 0 || last);
-        NF_TRY(stepper_run(&l->stepper, i, !last));
+        NF_TRY(nf_stepper_run(&l->stepper, i, !last));
         for (; told < i || (told == i && (last || eval || out)); told++) /* else the line of a step lags by one */
             NF_TRY(tell(l, told));
         if (last || eval)
@@ -94,24 +95,24 @@ static nf_status steps(struct loop *l)
     return NF_OK;
 }
 
-nf_status train_loop(struct session *s, struct engine *e)
+nf_status nf_train_loop(struct session *s, struct engine *e)
 {
     struct loop l = {.s = s, .e = e};
     nf_status status, closed;
 
-    status = batches_new(s->train, s->mesh, s->p->train.local_batch, s->micro_batches, &l.batches);
+    status = nf_batches_new(s->train, s->mesh, s->p->train.local_batch, s->micro_batches, &l.batches);
     if (!status)
-        status = row_buffers_new(s->p->train.local_batch, e->arg.seq_len, &l.rows);
-    stepper_new(e, &l.batches, s->steps, &l.stepper);
+        status = nf_row_buffers_new(s->p->train.local_batch, e->arg.seq_len, &l.rows);
+    nf_stepper_new(e, &l.batches, s->steps, &l.stepper);
     status = nf_agree(s->mesh, status);
     if (!status)
-        status = steplog_open(s, &l.log);
+        status = nf_steplog_open(s, &l.log);
     if (!status)
         status = steps(&l);
-    closed = steplog_close(l.log);
+    closed = nf_steplog_close(l.log);
     if (!status)
         status = nf_agree(s->mesh, closed);
-    row_buffers_free(&l.rows);
-    batches_free(&l.batches);
+    nf_row_buffers_free(&l.rows);
+    nf_batches_free(&l.batches);
     return status;
 }

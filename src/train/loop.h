@@ -22,34 +22,35 @@ struct session {
     struct nf_work_count work; /* of one step's micro-batches, rehearsed */
     nf_str memory;             /* rows of the report */
 };
-nf_status session_open(nf_input *input, const void *mpi_comm, int ranks, struct session *s);
-struct engine_arg session_engine(const struct session *s);
-void session_close(struct session *s);
+nf_status nf_session_open(nf_input *input, const void *mpi_comm, int ranks, struct session *s);
+struct engine_arg nf_session_engine(const struct session *s);
+void nf_session_close(struct session *s);
 
 /* Mean loss over the rows of a dataset in file order (at most `rounds` global batches; 0: all). Collective over world. */
 struct evaluation {
     double loss;
     int64_t scored;
 };
-nf_status evaluate(struct engine *e, const nf_dataset *data, struct row_buffers *rows, int64_t rounds, struct evaluation *out);
+nf_status nf_evaluate(struct engine *e, const nf_dataset *data, struct row_buffers *rows, int64_t rounds,
+                      struct evaluation *out);
 
-/* Continue log.sample_prompt; text in out (rank 0). The plain forward over the window for each token; the same text on any mesh at
- * temperature 0. Collective over world. */
-nf_status sample(struct engine *e, const nf_dataset *data, struct row_buffers *rows, nf_str *out);
+/* Continue log.sample_prompt; text in out (rank 0). The plain forward over the window for each token; the same text on any mesh
+ * at temperature 0. Collective over world. */
+nf_status nf_sample(struct engine *e, const nf_dataset *data, struct row_buffers *rows, nf_str *out);
 
 /* The start-up block. */
-void tell_start(const struct session *s, const struct engine *e);
-void tell_first_row(const nf_dataset *data, const struct row_buffers *rows, int64_t len);
+void nf_tell_start(const struct session *s, const struct engine *e);
+void nf_tell_first_row(const nf_dataset *data, const struct row_buffers *rows, int64_t len);
 
 /* One line a step, a progress bar on a terminal, log.csv. Rank 0 alone writes; open agrees. */
 struct steplog;
-nf_status steplog_open(const struct session *s, struct steplog **log);
-void steplog_step(struct steplog *log, const struct step_result *r);
-void steplog_evaluation(struct steplog *log, int64_t step, const struct evaluation *v);
-void steplog_sample(struct steplog *log, const char *prompt, const char *text);
-nf_status steplog_close(struct steplog *log); /* NULL allowed; NF_EIO if the table could not be written whole */
+nf_status nf_steplog_open(const struct session *s, struct steplog **log);
+void nf_steplog_step(struct steplog *log, const struct step_result *r);
+void nf_steplog_evaluation(struct steplog *log, int64_t step, const struct evaluation *v);
+void nf_steplog_sample(struct steplog *log, const char *prompt, const char *text);
+nf_status nf_steplog_close(struct steplog *log); /* NULL allowed; NF_EIO if the table could not be written whole */
 
 /* Train from step 0 to the last; export where asked. Collective. */
-nf_status train_loop(struct session *s, struct engine *e);
+nf_status nf_train_loop(struct session *s, struct engine *e);
 
 #endif

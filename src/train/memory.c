@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * memory.c: how much memory an engine needs: one training step and one evaluation are rehearsed on a dry device, where arenas only
- * count; then blocks of just those sizes are taken. A step allocates nothing.
+ * memory.c: how much memory an engine needs: one training step and one evaluation are rehearsed on a dry device, where arenas
+ * only count; then blocks of just those sizes are taken. A step allocates nothing.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "engine.h"
 
-static const char *const names[ARENA_KINDS] = {
-    [ARENA_RUN] = "run",         [ARENA_STATE] = "state",
-    [ARENA_STEP] = "step",       [ARENA_WORK] = "work",
-    [ARENA_WORK_EXCHANGE] = "work (exchange)", [ARENA_WORK_REDUCE] = "work (reduction)"};
+static const char *const names[ARENA_KINDS] = {[ARENA_RUN] = "run",
+                                               [ARENA_STATE] = "state",
+                                               [ARENA_STEP] = "step",
+                                               [ARENA_WORK] = "work",
+                                               [ARENA_WORK_EXCHANGE] = "work (exchange)",
+                                               [ARENA_WORK_REDUCE] = "work (reduction)"};
 
 static nf_status rehearse_step(struct engine *e)
 {

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 
 #include "loop.h"
-#include "nemafit/train.h"
 #include "nemafit/log.h"
+#include "nemafit/train.h"
 
 /* Steps and micro-batches; what does not fit is complained of with the numbers that would. */
 static void plan_steps(struct session *s)
@@ -55,7 +55,7 @@ static nf_status open_data(struct session *s)
     return nf_dataset_open(s->mesh, &arg, &s->valid);
 }
 
-struct engine_arg session_engine(const struct session *s)
+struct engine_arg nf_session_engine(const struct session *s)
 {
     return (struct engine_arg){.params = s->p,
                                .model = s->model,
@@ -75,7 +75,7 @@ static void choose_auto(struct nf_params *p)
     p->backend.attention = NF_ATTN_REFERENCE;
 }
 
-nf_status session_open(nf_input *input, const void *mpi_comm, int ranks, struct session *s)
+nf_status nf_session_open(nf_input *input, const void *mpi_comm, int ranks, struct session *s)
 {
     struct nf_params *p = nf_input_params_mut(input);
     struct engine_arg arg;
@@ -101,11 +101,11 @@ nf_status session_open(nf_input *input, const void *mpi_comm, int ranks, struct 
     if (nf_dataset_seq_len(s->train) > s->model->context)
         nf_warn("rows of %" PRId64 " tokens are longer than the model's max_position_embeddings = %" PRId64,
                 nf_dataset_seq_len(s->train), s->model->context);
-    arg = session_engine(s);
+    arg = nf_session_engine(s);
     return nf_agree(s->mesh, nf_engine_measure(&arg, s->mesh, nf_device_kind(s->device), s->bytes, &s->work, &s->memory));
 }
 
-void session_close(struct session *s)
+void nf_session_close(struct session *s)
 {
     nf_str_free(&s->memory);
     nf_dataset_free(s->valid);
@@ -142,22 +142,22 @@ nf_status nf_train_run(nf_input *input, const void *mpi_comm, int ranks, int ran
 {
     struct engine e = {0};
     struct session s;
-    nf_status status = session_open(input, mpi_comm, ranks, &s);
+    nf_status status = nf_session_open(input, mpi_comm, ranks, &s);
 
     (void)rank;
     if (!status)
         status = keep_input(&s);
     if (!status) {
-        struct engine_arg arg = session_engine(&s);
+        struct engine_arg arg = nf_session_engine(&s);
         status = nf_engine_new(&arg, s.mesh, s.device, s.bytes, &e);
     }
     if (!status)
         status = nf_engine_load(&e, s.source);
     if (!status)
-        tell_start(&s, &e);
+        nf_tell_start(&s, &e);
     if (!status)
-        status = train_loop(&s, &e);
+        status = nf_train_loop(&s, &e);
     nf_engine_free(&e);
-    session_close(&s);
+    nf_session_close(&s);
     return status;
 }

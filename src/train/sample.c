@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * sample.c: a continuation of a prompt, to see what the model writes. Rank 0 holds the one row; the others join with none, since the
- * experts are spread over them. For each token the plain forward runs over the whole window: nothing of training is touched.
+ * sample.c: a continuation of a prompt, to see what the model writes. Rank 0 holds the one row; the others join with none,
+ * since the experts are spread over them. For each token the plain forward runs over the whole window: nothing of training is
+ * touched.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -22,8 +23,8 @@ static int32_t choose(const float *logits, int64_t n, double temperature, uint64
         return (int32_t)best;
     for (int64_t i = 0; i < n; i++)
         sum += exp(((double)logits[i] - (double)logits[best]) / temperature);
-    mark = sum * (double)nf_rng_uniform(
-                     nf_rng_u32((nf_rng_key){.seed = seed, .purpose = NF_RNG_SAMPLE}, 0, (uint64_t)position));
+    mark =
+        sum * (double)nf_rng_uniform(nf_rng_u32((nf_rng_key){.seed = seed, .purpose = NF_RNG_SAMPLE}, 0, (uint64_t)position));
     for (int64_t i = 0; i < n; i++) {
         mark -= exp(((double)logits[i] - (double)logits[best]) / temperature);
         if (mark < 0)
@@ -44,7 +45,7 @@ static nf_status next_token(struct engine *e, struct row_buffers *rows, int64_t 
 
     batch.segment = NULL; /* the window has no padding */
     batch.position = NULL;
-    NF_TRY(row_buffers_send(rows, e, 0, batch.rows, n));
+    NF_TRY(nf_row_buffers_send(rows, e, 0, batch.rows, n));
     nf_engine_shape(e, &batch, n, false);
     NF_TRY(nf_model_forward(m, e->res, &e->run, &batch, e->tape, &hidden));
     if (mine) {
@@ -58,7 +59,7 @@ static nf_status next_token(struct engine *e, struct row_buffers *rows, int64_t 
     return nf_bcast(nf_mesh_group(e->mesh, NF_WORLD), 0, id, sizeof *id);
 }
 
-nf_status sample(struct engine *e, const nf_dataset *data, struct row_buffers *rows, nf_str *out)
+nf_status nf_sample(struct engine *e, const nf_dataset *data, struct row_buffers *rows, nf_str *out)
 {
     const struct nf_params *p = e->arg.params;
     int64_t window = e->arg.seq_len, wanted = p->log.sample_tokens;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* start.c: what a run is, before its first step: model, mesh, memory by name, tokens a step, the first row as people read it. */
+/* start.c: what a run is, before its first step: model, mesh, memory by name, tokens a step, the first row as people read it.
+ */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,7 +31,7 @@ static void tell_memory(const struct session *s, const struct engine *e)
     nf_str_free(&line);
 }
 
-void tell_start(const struct session *s, const struct engine *e)
+void nf_tell_start(const struct session *s, const struct engine *e)
 {
     const struct nf_params *p = s->p;
     int ranks = nf_mesh_ranks(s->mesh), ep = nf_group_size(nf_mesh_group(s->mesh, NF_EP));
@@ -47,9 +48,9 @@ void tell_start(const struct session *s, const struct engine *e)
             nf_device_threads(s->device) == 1 ? "" : "s", nf_ops_describe(s->device, kernels));
     nf_note("data      %" PRId64 " rows of %" PRId64 " tokens%s", nf_dataset_rows(s->train), len,
             nf_dataset_segmented(s->train) ? ", segmented" : "");
-    nf_note("step      %" PRId64 " rows = %s tokens: %d ranks x %d micro-batch%s x %" PRId64 " rows; %" PRId64 " steps", s->global_batch,
-            nf_str_count(count, (double)(s->global_batch * len)), ranks, s->micro_batches, s->micro_batches == 1 ? "" : "es",
-            p->train.local_batch, s->steps);
+    nf_note("step      %" PRId64 " rows = %s tokens: %d ranks x %d micro-batch%s x %" PRId64 " rows; %" PRId64 " steps",
+            s->global_batch, nf_str_count(count, (double)(s->global_batch * len)), ranks, s->micro_batches,
+            s->micro_batches == 1 ? "" : "es", p->train.local_batch, s->steps);
     tell_memory(s, e);
     if (p->train.gate != NF_GATE_ROUTER)
         nf_warn("train.gate is not 'router': tokens go to made-up experts; for measurements only");
@@ -57,7 +58,7 @@ void tell_start(const struct session *s, const struct engine *e)
 }
 
 /* What is scored stands between {{ and }}. */
-void tell_first_row(const nf_dataset *data, const struct row_buffers *rows, int64_t len)
+void nf_tell_first_row(const nf_dataset *data, const struct row_buffers *rows, int64_t len)
 {
     int64_t shown = len < 240 ? len : 240;
     char *text = malloc((size_t)shown * 8 + 16);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * step.c: one optimizer step. The number of scored targets of the whole step is known before its first forward, so every loss is
- * divided once and gradients are only summed. The host reads the decision of a step while the next one runs.
+ * step.c: one optimizer step. The number of scored targets of the whole step is known before its first forward, so every loss
+ * is divided once and gradients are only summed. The host reads the decision of a step while the next one runs.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -9,7 +9,7 @@
 #include "nemafit/log.h"
 #include "step.h"
 
-void stepper_new(struct engine *e, struct batches *b, int64_t steps, struct stepper *s)
+void nf_stepper_new(struct engine *e, struct batches *b, int64_t steps, struct stepper *s)
 {
     const struct nf_params *p = e->arg.params;
 
@@ -58,7 +58,7 @@ static nf_status micro_batches(struct stepper *s, int64_t step, struct nf_step_v
     for (int a = 0; a < s->batches->micro; a++) {
         vars->micro = a;
         NF_TRY(nf_engine_vars(e, vars));
-        NF_TRY(batches_send(s->batches, e, step, a));
+        NF_TRY(nf_batches_send(s->batches, e, step, a));
         NF_TRY(nf_engine_micro(e, &batch, a, &took));
     }
     r->ms_forward = 1e3 * took.forward;
@@ -66,7 +66,7 @@ static nf_status micro_batches(struct stepper *s, int64_t step, struct nf_step_v
     return NF_OK;
 }
 
-nf_status stepper_run(struct stepper *s, int64_t step, bool more)
+nf_status nf_stepper_run(struct stepper *s, int64_t step, bool more)
 {
     struct engine *e = s->e;
     const nf_model *m = e->arg.model;
@@ -76,7 +76,7 @@ nf_status stepper_run(struct stepper *s, int64_t step, bool more)
     struct nf_step_vars vars = {.step = step};
     int64_t scored;
 
-    NF_TRY(batches_scored(s->batches, e->device, step, &scored));
+    NF_TRY(nf_batches_scored(s->batches, e->device, step, &scored));
     *r = (struct step_result){.step = step, .scored = scored, .lr = nf_schedule_lr(&s->schedule, step)};
     r->tokens = s->batches->global * s->batches->len;
     vars.lr = (float)r->lr;
@@ -97,13 +97,13 @@ nf_status stepper_run(struct stepper *s, int64_t step, bool more)
     r->overflow_slices = e->run.overflow_slices;
     NF_TRY(read_load(s, r));
     if (more)
-        NF_TRY(batches_fetch(s->batches, step + 1));
+        NF_TRY(nf_batches_fetch(s->batches, step + 1));
     r->seconds = nf_seconds() - begin;
     r->ms_wait = 1e3 * (nf_mesh_traffic(e->mesh).wait_seconds - wait);
     return NF_OK;
 }
 
-nf_status stepper_result(struct stepper *s, int64_t step, struct step_result *out)
+nf_status nf_stepper_result(struct stepper *s, int64_t step, struct step_result *out)
 {
     const struct nf_decision *d = &s->e->result[step & 1];
 

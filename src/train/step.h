@@ -25,10 +25,10 @@ struct stepper {
     bool want_load;
 };
 
-void stepper_new(struct engine *e, struct batches *b, int64_t steps, struct stepper *s);
+void nf_stepper_new(struct engine *e, struct batches *b, int64_t steps, struct stepper *s);
 /* Enqueue step n (its rows were fetched), fetch the rows of the next if there is one. Collective over world. */
-nf_status stepper_run(struct stepper *s, int64_t step, bool more);
+nf_status nf_stepper_run(struct stepper *s, int64_t step, bool more);
 /* The result of a step that was enqueued; waits for it. */
-nf_status stepper_result(struct stepper *s, int64_t step, struct step_result *out);
+nf_status nf_stepper_result(struct stepper *s, int64_t step, struct step_result *out);
 
 #endif

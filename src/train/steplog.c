@@ -18,7 +18,7 @@ struct steplog {
     double moving; /* seconds a step, averaged over the last ones */
 };
 
-nf_status steplog_open(const struct session *s, struct steplog **out)
+nf_status nf_steplog_open(const struct session *s, struct steplog **out)
 {
     struct steplog *l = calloc(1, sizeof *l);
     nf_status status = l ? NF_OK : nf_fail(NF_ENOMEM, "no memory for the log");
@@ -32,12 +32,12 @@ nf_status steplog_open(const struct session *s, struct steplog **out)
                               .flops = s->model->flops(s->model, nf_dataset_seq_len(s->train)),
                               .begin = nf_seconds()};
         if (l->rank0 && s->p->log.csv)
-            status = csv_open(s->p->log.dir, &l->csv);
+            status = nf_csv_open(s->p->log.dir, &l->csv);
     }
     status = nf_agree(s->mesh, status);
     if (status) {
         if (l)
-            csv_close(l->csv);
+            nf_csv_close(l->csv);
         free(l);
         return status;
     }
@@ -66,7 +66,7 @@ static void clear_bar(const struct steplog *l)
         printf("\r%*s\r", 70, "");
 }
 
-void steplog_step(struct steplog *l, const struct step_result *r)
+void nf_steplog_step(struct steplog *l, const struct step_result *r)
 {
     double rate = r->seconds > 0 ? (double)r->tokens / r->seconds : 0;
     int64_t done = r->step + 1;
@@ -75,30 +75,30 @@ void steplog_step(struct steplog *l, const struct step_result *r)
         return;
     l->moving = l->moving > 0 ? 0.9 * l->moving + 0.1 * r->seconds : r->seconds;
     if (l->csv)
-        csv_step(l->csv, r, l->ranks, l->flops);
+        nf_csv_step(l->csv, r, l->ranks, l->flops);
     if (done % l->every == 0 || done == l->steps || done == 1 || r->skipped) {
         char load[48] = "";
         clear_bar(l);
         if (r->load_worst > 0)
             snprintf(load, sizeof load, "  load %.2f%s", r->load_worst, r->load_dead ? " (dead experts)" : "");
-        nf_note("step %" PRId64 "/%" PRId64 "  loss %.6f  norm %.4f  lr %.3e  %.0f tok/s%s%s", done, l->steps, r->loss, r->grad_norm,
-                r->lr, rate, load, r->skipped ? "  NOT FINITE: update skipped" : "");
+        nf_note("step %" PRId64 "/%" PRId64 "  loss %.6f  norm %.4f  lr %.3e  %.0f tok/s%s%s", done, l->steps, r->loss,
+                r->grad_norm, r->lr, rate, load, r->skipped ? "  NOT FINITE: update skipped" : "");
     }
     if (l->bar && done < l->steps)
         draw_bar(l, done);
 }
 
-void steplog_evaluation(struct steplog *l, int64_t step, const struct evaluation *v)
+void nf_steplog_evaluation(struct steplog *l, int64_t step, const struct evaluation *v)
 {
     if (!l->rank0)
         return;
     clear_bar(l);
     nf_note("valid %" PRId64 "/%" PRId64 "  loss %.6f  over %" PRId64 " targets", step, l->steps, v->loss, v->scored);
     if (l->csv)
-        csv_evaluation(l->csv, step, v);
+        nf_csv_evaluation(l->csv, step, v);
 }
 
-void steplog_sample(struct steplog *l, const char *prompt, const char *text)
+void nf_steplog_sample(struct steplog *l, const char *prompt, const char *text)
 {
     if (!l->rank0)
         return;
@@ -106,7 +106,7 @@ void steplog_sample(struct steplog *l, const char *prompt, const char *text)
     nf_note("sample    %s{{%s}}", prompt, text);
 }
 
-nf_status steplog_close(struct steplog *l)
+nf_status nf_steplog_close(struct steplog *l)
 {
     nf_status s = NF_OK;
 
@@ -114,7 +114,7 @@ nf_status steplog_close(struct steplog *l)
         return NF_OK;
     if (l->rank0)
         clear_bar(l);
-    s = csv_close(l->csv);
+    s = nf_csv_close(l->csv);
     free(l);
     return s;
 }

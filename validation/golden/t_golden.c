@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * t_golden.c: `nemafit --golden` in one process for every ep that divides the ranks and every combination of expert back end and
- * dispatch; then recompute, chunks and windows too small for what arrives. A reference that must fail does.
+ * t_golden.c: `nemafit --golden` in one process for every ep that divides the ranks and every combination of expert back end
+ * and dispatch; then recompute, chunks and windows too small for what arrives. A reference that must fail does.
  */
 #include <mpi.h>
 #include <stdio.h>

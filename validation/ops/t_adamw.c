@@ -117,7 +117,8 @@ static void squares(struct rig rigs[2])
         const nf_tensor t = nf_vector(type ? (void *)h : (void *)x, type ? NF_BF16 : NF_F32, LONG);
         for (int r = 0; r < 2; r++)
             must(nf_sumsq(rigs[r].q, &got[r], &t), "sumsq");
-        tap_ok(fabs(got[0] - want) <= want * 0x1p-53 * sqrt(LONG), "sumsq of %s in fp64, added to what was there",
+        /* no element goes through more than a piece's additions; squares of fp32 do not round evenly */
+        tap_ok(fabs(got[0] - want) <= want * 0x1p-53 * (65536 + 4), "sumsq of %s in fp64, added to what was there",
                nf_dtype_name(t.dtype));
         tap_ok(got[0] == got[1], "sumsq: two threads, same bits");
     }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* t_router_bias.c: each bias moves by the rate towards the mean load, by nothing at the mean, and not at all in a skipped step. */
+/* t_router_bias.c: each bias moves by the rate towards the mean load, by nothing at the mean, and not at all in a skipped step.
+ */
 #include "oprig.h"
 #include "tap.h"
 

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* router_bias.c: a step of the correction biases towards balance. Exact: counts are whole numbers, compared as E load_e and sum. */
+/* router_bias.c: a step of the correction biases towards balance. Exact: counts are whole numbers, compared as E load_e and
+ * sum. */
 #include "cpu.h"
 
-nf_status nf_cpu_router_bias(nf_queue *q, nf_out correction, const int32_t *load, float rate, const struct nf_decision *decision)
+nf_status nf_cpu_router_bias(nf_queue *q, nf_out correction, const int32_t *load, float rate,
+                             const struct nf_decision *decision)
 {
     float *bias = correction->data;
     int64_t experts = correction->dim[0], sum = 0;

@@ -79,14 +79,14 @@ typedef nf_status nf_slot_add(nf_queue *q, nf_out y, nf_in a, nf_in b);
 typedef nf_status nf_slot_fill(nf_queue *q, nf_out y, float value);
 
 /* All slots by name, in the order of the struct: for the check of coverage. */
-#define NF_BACKEND_SLOTS(X)                                                                                                    \
-    X(embed)                                                                                                                   \
-    X(embed_bwd)                                                                                                               \
-    X(add_norm)                                                                                                                \
-    X(add_norm_bwd) X(gated_norm) X(gated_norm_bwd) X(linear) X(linear_dgrad) X(linear_wgrad) X(grouped_linear)                \
-        X(grouped_dgrad) X(grouped_wgrad) X(attention) X(attention_bwd) X(conv_silu) X(conv_silu_bwd) X(ssd_kept) X(ssd)       \
-            X(ssd_bwd) X(route) X(route_bwd) X(router_bias) X(order_build) X(expand) X(collapse) X(combine) X(head_loss)       \
-                X(head_logits) X(adamw) X(sumsq) X(decide) X(cast) X(add) X(fill)
+/* clang-format off */
+#define NF_BACKEND_SLOTS(X) \
+    X(embed) X(embed_bwd) X(add_norm) X(add_norm_bwd) X(gated_norm) X(gated_norm_bwd) X(linear) \
+    X(linear_dgrad) X(linear_wgrad) X(grouped_linear) X(grouped_dgrad) X(grouped_wgrad) X(attention) \
+    X(attention_bwd) X(conv_silu) X(conv_silu_bwd) X(ssd_kept) X(ssd) X(ssd_bwd) X(route) X(route_bwd) \
+    X(router_bias) X(order_build) X(expand) X(collapse) X(combine) X(head_loss) X(head_logits) X(adamw) \
+    X(sumsq) X(decide) X(cast) X(add) X(fill)
+/* clang-format on */
 
 struct nf_backend {
     const char *name;

@@ -114,6 +114,7 @@ nf_status nf_grouped_linear(nf_queue *q, nf_out y, nf_out pre, nf_in x, nf_in w,
 /*
  * b = dy w_e; drow_weight = b . act(pre) (or NULL); dx = row_weight b act'(pre); act_again = act(pre) (or NULL).
  * dy [rows, N], w [E_local, N, K], dx [rows, K]; pre [rows, K] of the layer below, or NULL (dx = row_weight b)
+ * arg->bias [E_local, N]: of this layer, which is weighted too: drow_weight += dy . bias_e
  */
 nf_status nf_grouped_dgrad(nf_queue *q, nf_out dx, nf_out act_again, float *drow_weight, nf_in dy, nf_in w, nf_in pre,
                            const struct nf_groups *groups, const struct nf_grouped_arg *arg);

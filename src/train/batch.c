@@ -54,8 +54,10 @@ nf_status nf_batches_new(const nf_dataset *data, const nf_mesh *mesh, int64_t lo
     return NF_OK;
 }
 
-void nf_batches_free(struct batches *b)
+void nf_batches_free(struct batches *b, nf_device *device)
 {
+    for (int i = 0; i < 2; i++)
+        (void)nf_event_host_wait(device, b->ready[i]); /* a failure of it has been told where it was waited for */
     for (int i = 0; i < 2; i++)
         nf_row_buffers_free(&b->set[i]);
 }

@@ -33,7 +33,8 @@ void nf_row_buffers_free(struct row_buffers *b);
 nf_status nf_row_buffers_send(const struct row_buffers *b, struct engine *e, int64_t first, int64_t n, int64_t len);
 
 nf_status nf_batches_new(const nf_dataset *data, const nf_mesh *mesh, int64_t local, int micro, struct batches *b);
-void nf_batches_free(struct batches *b);
+/* Waits for a count that is under way: it writes into b. Collective if one is. */
+void nf_batches_free(struct batches *b, nf_device *device);
 /* Read the rows of a step, start the count of its targets. */
 nf_status nf_batches_fetch(struct batches *b, int64_t step);
 /* Scored targets of a fetched step over all ranks; waits for the count. */

@@ -17,6 +17,14 @@ struct loop {
     int64_t skipped; /* in a row */
 };
 
+/* A failure of this rank alone inside a step: others may wait for it in a collective. */
+static nf_status fatal(const struct loop *l, nf_status s)
+{
+    if (s && nf_mesh_ranks(l->s->mesh) > 1)
+        nf_die(s, "%s", nf_diagnosis());
+    return s;
+}
+
 static nf_status look(struct loop *l, int64_t done)
 {
     const struct nf_params *p = l->s->p;
@@ -25,7 +33,7 @@ static nf_status look(struct loop *l, int64_t done)
     nf_status s = NF_OK;
 
     if (l->s->valid) {
-        NF_TRY(nf_evaluate(l->e, l->s->valid, &l->rows, p->train.eval_batches, &v));
+        NF_TRY(fatal(l, nf_evaluate(l->e, l->s->valid, &l->rows, p->train.eval_batches, &v)));
         nf_steplog_evaluation(l->log, done, &v);
     }
     if (p->log.sample_prompt) {
@@ -41,7 +49,7 @@ static nf_status tell(struct loop *l, int64_t step)
 {
     struct step_result r;
 
-    NF_TRY(nf_stepper_result(&l->stepper, step, &r));
+    NF_TRY(fatal(l, nf_stepper_result(&l->stepper, step, &r)));
     nf_steplog_step(l->log, &r);
     l->skipped = r.skipped ? l->skipped + 1 : 0;
     if (l->skipped >= l->s->p->train.max_skipped) /* the same number on every rank */
@@ -76,7 +84,7 @@ static nf_status steps(struct loop *l)
         NF_TRY(look(l, 0));
         return p->export_.dir ? export_step(l, 0) : NF_OK;
     }
-    NF_TRY(nf_batches_fetch(&l->batches, 0));
+    NF_TRY(fatal(l, nf_batches_fetch(&l->batches, 0)));
     nf_tell_first_row(l->s->train, &l->batches.set[0], l->batches.len);
     NF_TRY(look(l, 0));
     for (int64_t i = 0; i < n; i++) {
@@ -84,7 +92,7 @@ static nf_status steps(struct loop *l)
         bool last = done == n, eval = p->train.eval_every > 0 && done % p->train.eval_every == 0;
         bool out = p->export_.dir && p->export_.every > 0 && done % p->export_.every == 0 && !last;
         l->stepper.want_load = p->log.every > 0 && (done % p->log.every == 0 || last);
-        NF_TRY(nf_stepper_run(&l->stepper, i, !last));
+        NF_TRY(fatal(l, nf_stepper_run(&l->stepper, i, !last)));
         for (; told < i || (told == i && (last || eval || out)); told++) /* else the line of a step lags by one */
             NF_TRY(tell(l, told));
         if (last || eval)
@@ -113,6 +121,6 @@ nf_status nf_train_loop(struct session *s, struct engine *e)
     if (!status)
         status = nf_agree(s->mesh, closed);
     nf_row_buffers_free(&l.rows);
-    nf_batches_free(&l.batches);
+    nf_batches_free(&l.batches, e->device);
     return status;
 }

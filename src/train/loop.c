@@ -38,6 +38,8 @@ static nf_status look(struct loop *l, int64_t done)
     }
     if (p->log.sample_prompt) {
         s = nf_sample(l->e, l->s->train, &l->rows, &text);
+        if (s != NF_EUSAGE) /* which all ranks found */
+            (void)fatal(l, s);
         if (!s)
             nf_steplog_sample(l->log, p->log.sample_prompt, text.text ? text.text : "");
         nf_str_free(&text);

@@ -5,3 +5,5 @@ check_PROGRAMS += %D%/t_agree.mpi %D%/t_collectives.mpi %D%/t_exchange.mpi %D%/t
 %C%_t_exchange_mpi_SOURCES = %D%/t_exchange.c %D%/fake_moe.c %D%/fake_moe.h %D%/world.c %D%/world.h
 %C%_t_mesh_mpi_SOURCES = %D%/t_mesh.c %D%/world.c %D%/world.h
 %C%_t_virtual_SOURCES = %D%/t_virtual.c %D%/world.c %D%/world.h
+check_PROGRAMS += %D%/t_step.mpi
+%C%_t_step_mpi_SOURCES = %D%/t_step.c

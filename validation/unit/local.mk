@@ -22,3 +22,6 @@ check_PROGRAMS += \
 %C%_t_status_SOURCES = %D%/t_status.c
 %C%_t_str_SOURCES = %D%/t_str.c
 %C%_t_tensor_SOURCES = %D%/t_tensor.c
+check_PROGRAMS += %D%/t_schedule %D%/t_model
+%C%_t_schedule_SOURCES = %D%/t_schedule.c
+%C%_t_model_SOURCES = %D%/t_model.c

@@ -79,8 +79,10 @@ const struct nf_row nf_table[] = {
      .help = "Tensors that are not trained, as patterns over the names in the checkpoint: '*' stands for any text, '?' for one "
              "letter."},
     {ROW(model, strict), .standard = ".true.",
-     .help = "Refuse a config.json that has keys of unknown meaning. Keys that are known to change the mathematics and are not "
-             "supported are refused in any case."},
+     .help =
+         "Refuse a checkpoint that holds tensors which the model does not know; .false.: they pass through untouched. Keys of "
+         "config.json that are unknown are named in a warning; what would change the mathematics and is not supported is "
+         "refused in any case."},
     {ROW(model, dt_floor_compat), .standard = ".false.",
      .help = "Clamp the time step of Mamba2 from below by time_step_min, as some releases of transformers do, in place of "
              "time_step_limit."},

@@ -13,7 +13,7 @@ nf_status nf_train_check(nf_input *input, const void *mpi_comm, int ranks, int r
 
     (void)rank;
     if (!status) {
-        nf_str model = {0};
+        nf_str model = {0}, memory = {0};
         char text[32];
         double sum = 0;
         nf_model_describe(s.model, &model);
@@ -22,9 +22,10 @@ nf_status nf_train_check(nf_input *input, const void *mpi_comm, int ranks, int r
                 s.steps);
         for (int i = 0; i < ARENA_KINDS; i++)
             sum += (double)s.bytes[i];
-        nf_note("memory    %s a rank\n%.*s", nf_str_bytes(text, sum), (int)(s.memory.len ? s.memory.len - 1 : 0),
-                s.memory.text ? s.memory.text : "");
+        nf_memory_lines(&s.memory, 1 << 10, &memory);
+        nf_note("memory    %s a rank\n%s", nf_str_bytes(text, sum), memory.text ? memory.text : "");
         nf_note("check: the input is valid");
+        nf_str_free(&memory);
         nf_str_free(&model);
     }
     nf_session_close(&s);

@@ -59,9 +59,20 @@ struct engine {
 };
 #define VARS_RING 4
 
+/* Who has how much of the arenas at their fullest, by name. */
+struct memory_table {
+    struct memory_row {
+        const char *arena, *what;
+        size_t bytes;
+    } row[128];
+    int rows;
+};
+/* Rows of at least `least` bytes as lines, largest first; smaller ones in a last line together. */
+void nf_memory_lines(const struct memory_table *table, size_t least, nf_str *out);
+
 /* Peak bytes of every arena, from a rehearsal on a dry device. */
 nf_status nf_engine_measure(const struct engine_arg *arg, const nf_mesh *mesh, enum nf_device_kind kind,
-                            size_t bytes[ARENA_KINDS], struct nf_work_count *work, nf_str *report);
+                            size_t bytes[ARENA_KINDS], struct nf_work_count *work, struct memory_table *table);
 /* Collective over the mesh. Errors: agreed */
 nf_status nf_engine_new(const struct engine_arg *arg, nf_mesh *mesh, nf_device *device, const size_t bytes[ARENA_KINDS],
                         struct engine *e);

@@ -20,7 +20,7 @@ struct session {
     int64_t steps, global_batch;
     size_t bytes[ARENA_KINDS];
     struct nf_work_count work; /* of one step's micro-batches, rehearsed */
-    nf_str memory;             /* rows of the report */
+    struct memory_table memory;
 };
 nf_status nf_session_open(nf_input *input, const void *mpi_comm, int ranks, struct session *s);
 struct engine_arg nf_session_engine(const struct session *s);

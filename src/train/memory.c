@@ -48,21 +48,45 @@ static nf_status rehearse_evaluation(struct engine *e)
 }
 
 struct row_ctx {
-    nf_str *out;
+    struct memory_table *table;
     const char *arena;
 };
 
-static void report_row(void *ctx, const char *what, size_t bytes, int count)
+static void add_row(void *ctx, const char *what, size_t bytes, int count)
 {
     struct row_ctx *r = ctx;
-    char text[32];
+    struct memory_table *t = r->table;
+
     (void)count;
-    if (bytes >= 1 << 10)
-        nf_str_addf(r->out, "  %10s  %-8s %s\n", nf_str_bytes(text, (double)bytes), r->arena, what);
+    if (t->rows < (int)(sizeof t->row / sizeof *t->row))
+        t->row[t->rows++] = (struct memory_row){r->arena, what, bytes};
+}
+
+static int larger_first(const void *a, const void *b)
+{
+    size_t x = ((const struct memory_row *)a)->bytes, y = ((const struct memory_row *)b)->bytes;
+    return (x < y) - (x > y);
+}
+
+void nf_memory_lines(const struct memory_table *t, size_t least, nf_str *out)
+{
+    size_t rest = 0;
+    char text[32];
+
+    for (int i = 0; i < t->rows; i++) {
+        const struct memory_row *r = &t->row[i];
+        if (r->bytes >= least)
+            nf_str_addf(out, "%s%20s  %s%s", out->len ? "\n" : "", nf_str_bytes(text, (double)r->bytes),
+                        strncmp(r->arena, "work", 4) ? "" : "scratch of ", r->what);
+        else
+            rest += r->bytes;
+    }
+    if (rest)
+        nf_str_addf(out, "%s%20s  all else", out->len ? "\n" : "", nf_str_bytes(text, (double)rest));
 }
 
 nf_status nf_engine_measure(const struct engine_arg *arg, const nf_mesh *mesh, enum nf_device_kind kind,
-                            size_t bytes[ARENA_KINDS], struct nf_work_count *work, nf_str *report)
+                            size_t bytes[ARENA_KINDS], struct nf_work_count *work, struct memory_table *table)
 {
     const nf_group *world = nf_mesh_group(mesh, NF_WORLD);
     struct engine e = {.arg = *arg};
@@ -83,9 +107,11 @@ nf_status nf_engine_measure(const struct engine_arg *arg, const nf_mesh *mesh, e
         s = rehearse_evaluation(&e);
     for (int i = 0; i < ARENA_KINDS && !s; i++) {
         bytes[i] = nf_arena_peak(e.arena[i]);
-        if (report)
-            nf_arena_report(e.arena[i], report_row, &(struct row_ctx){report, names[i]});
+        if (table)
+            nf_arena_report(e.arena[i], add_row, &(struct row_ctx){table, names[i]});
     }
+    if (table)
+        qsort(table->row, (size_t)table->rows, sizeof *table->row, larger_first);
     nf_engine_dismantle(&e);
     for (int i = 0; i < ARENA_KINDS; i++)
         nf_arena_free(e.arena[i]);

@@ -107,7 +107,6 @@ nf_status nf_session_open(nf_input *input, const void *mpi_comm, int ranks, stru
 
 void nf_session_close(struct session *s)
 {
-    nf_str_free(&s->memory);
     nf_dataset_free(s->valid);
     nf_dataset_free(s->train);
     nf_st_free(s->source);

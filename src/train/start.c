@@ -10,25 +10,15 @@
 
 static void tell_memory(const struct session *s, const struct engine *e)
 {
-    static const char *const what[ARENA_KINDS] = {[ARENA_RUN] = "tables, windows",
-                                                  [ARENA_STATE] = "weights, optimizer",
-                                                  [ARENA_STEP] = "activations, gradients",
-                                                  [ARENA_WORK] = "scratch"};
-    char text[32], sum_text[32];
-    double sum = 0;
-    nf_str line = {0};
+    nf_str lines = {0};
+    size_t sum = 0;
+    char text[32];
 
-    for (int i = 0; i < ARENA_KINDS; i++) {
-        sum += (double)e->bytes[i];
-        if (what[i])
-            nf_str_addf(&line, "%s%s %s", line.len ? ", " : "", what[i], nf_str_bytes(text, (double)e->bytes[i]));
-    }
-    nf_note("memory    %s a rank: %s", nf_str_bytes(sum_text, sum), line.text ? line.text : "");
-    nf_str_free(&line);
-    line = (nf_str){0};
-    nf_str_addn(&line, s->memory.text ? s->memory.text : "", s->memory.len ? s->memory.len - 1 : 0);
-    nf_debug("%s", line.text ? line.text : "");
-    nf_str_free(&line);
+    for (int i = 0; i < ARENA_KINDS; i++)
+        sum += e->bytes[i];
+    nf_memory_lines(&s->memory, sum / 40, &lines); /* what is worth a line; --check shows all */
+    nf_note("memory    %s a rank\n%s", nf_str_bytes(text, (double)sum), lines.text ? lines.text : "");
+    nf_str_free(&lines);
 }
 
 void nf_tell_start(const struct session *s, const struct engine *e)
@@ -42,8 +32,11 @@ void nf_tell_start(const struct session *s, const struct engine *e)
     nf_model_describe(s->model, &model);
     nf_note("model     %s", model.text ? model.text : "");
     nf_note("          %s %s", s->source ? "from" : "drawn at random for the config.json of", p->model.path);
-    nf_note("mesh      dp %d, ep %d, edp %d: %d rank%s over %s, %d a node", ranks, ep, ranks / ep, ranks, ranks == 1 ? "" : "s",
-            nf_mesh_transport(s->mesh), nf_group_size(nf_mesh_group(s->mesh, NF_NODE)));
+    if (ranks > 1)
+        nf_note("mesh      dp %d, ep %d, edp %d: %d ranks over %s, %d a node", ranks, ep, ranks / ep, ranks,
+                nf_mesh_transport(s->mesh), nf_group_size(nf_mesh_group(s->mesh, NF_NODE)));
+    else
+        nf_note("mesh      one rank");
     nf_note("device    %s, %d thread%s a rank; %s", nf_device_name(s->device), nf_device_threads(s->device),
             nf_device_threads(s->device) == 1 ? "" : "s", nf_ops_describe(s->device, kernels));
     nf_note("data      %" PRId64 " rows of %" PRId64 " tokens%s", nf_dataset_rows(s->train), len,

@@ -13,8 +13,8 @@
 #include "nemafit/train.h"
 #include "tap.h"
 
-static const char *const fixtures[] = {"nemotron_h", "nemotron_h_grouped_router"};
-#define EXPERTS 8 /* of both */
+static const char *const fixtures[] = {"nemotron_h", "nemotron_h_grouped_router", "nemotron_h_packed"};
+#define EXPERTS 8 /* divides those of all */
 
 static nf_status golden(const char *fixture, int ranks, int rank, char **words, int n)
 {

@@ -8,6 +8,7 @@ noinst_HEADERS = \
 	%D%/nemafit/input.h \
 	%D%/nemafit/io/dataset.h \
 	%D%/nemafit/io/safetensors.h \
+	%D%/nemafit/io/snapshot.h \
 	%D%/nemafit/json.h \
 	%D%/nemafit/layers.h \
 	%D%/nemafit/log.h \

@@ -110,4 +110,9 @@ uint16_t nf_f32_to_bf16(float x);
 float nf_f16_to_f32(uint16_t bits);
 uint16_t nf_f32_to_f16(float x);
 
+/* An fp32 value as a bf16 weight (its bits rounded half up to 16) and a signed 16-bit remainder: bits = (weight << 16) + low,
+ * exactly, for every pattern of bits. */
+void nf_split_f32(float x, uint16_t *weight, int16_t *low);
+float nf_join_f32(uint16_t weight, int16_t low);
+
 #endif

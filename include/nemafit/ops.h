@@ -234,7 +234,8 @@ nf_status nf_combine(nf_queue *q, nf_out y, float *weights, nf_in returned, cons
 
 /*
  * Fused linear cross-entropy: logits = h wT in tiles, loss += scale sum (logsumexp - logit of target) over targets != -100.
- * dh [T, H] and dw [V, H] (data NULL / NULL: evaluation) are made at once, times *scale: no T x V tensor ever exists.
+ * dh [T, H] and dw [V, H] (data NULL / NULL: evaluation) are made at once, times *scale: no T x V tensor ever exists. A bf16 dw
+ * is summed in fp32 over all tokens of the call and rounded once.
  * loss: device double, added to; token_loss [T] fp32 (unscaled; 0 where not scored) or NULL; scale: device.
  */
 nf_status nf_head_loss(nf_queue *q, double *loss, float *token_loss, nf_out dh, nf_grad dw, nf_in h, nf_in w,
@@ -250,12 +251,18 @@ struct nf_adamw_piece {
     int param; /* with `first` and the element: key of stochastic rounding */
     int64_t first;
 };
-/* One flat run and its state. Views of length n. */
+/*
+ * One flat run and its state. Views of length n.
+ *
+ *   w fp32                    m, v fp32; the weight is its own master, under every scheme
+ *   w bf16, state fp32        master, m, v fp32; w = master rounded to nearest even
+ *   w bf16, state split       low int16: (w, low) is the exact fp32 master (nf_split_f32); m, v bf16
+ *   w bf16, state bf16        m, v bf16; no master
+ */
 struct nf_adamw_run {
-    nf_tensor w;      /* fp32, or bf16 */
-    nf_tensor low;    /* split: int16 remainder */
-    nf_tensor master; /* bf16 weights with state fp32 */
-    nf_tensor m, v, g;
+    nf_tensor w;
+    nf_tensor low, master;              /* data NULL: none */
+    nf_tensor m, v, g;                  /* g fp32 or bf16 */
     const struct nf_adamw_piece *piece; /* host */
     int pieces;
 };
@@ -264,8 +271,17 @@ struct nf_adamw_arg {
     enum nf_state_scheme scheme;
     uint64_t seed;
 };
-/* w -= lr wd w; w -= lr (m / c1) / (sqrt(v / c2) + eps) with g clip_scale; nothing if decision->skip. lr from vars, t and
- * clip_scale from decision (device).  Source  Loshchilov & Hutter 2019; torch.optim.AdamW */
+/*
+ * w -= lr wd w; w -= lr (m / c1) / (sqrt(v / c2) + eps) with g clip_scale; nothing if decision->skip. lr from vars, t and
+ * clip_scale from decision (device).  Source  Loshchilov & Hutter 2019; torch.optim.AdamW
+ *
+ * All arithmetic is fp32. bf16 moments, and with state bf16 the weight, are rounded stochastically when they are stored: 16
+ * random bits are added to the fp32 bits, and the upper 16 bits are kept (a NaN stays one). With e = first + the element, the
+ * number in the logical tensor, and the key {seed, purpose NF_RNG_ROUND, step t, layer param}:
+ *   m   low half of word e % 4 of block (row e / 4, position 0);   v   high half of that word
+ *   w   of the eight halves of block (row e / 8, position 1), low before high, number e % 8
+ * so the same elements are rounded alike on every mesh.
+ */
 nf_status nf_adamw(nf_queue *q, const struct nf_adamw_run *run, const struct nf_adamw_arg *arg, const struct nf_step_vars *vars,
                    const struct nf_decision *decision);
 /* *sum += sum of squares of x [n], in fp64, fixed order */

@@ -17,7 +17,7 @@ enum nf_rng_purpose {
     NF_RNG_GATE = 3,    /* row = global row, position = token in row */
     NF_RNG_MOCK = 4,    /* row = dataset row */
     NF_RNG_SAMPLE = 5,  /* position = generated token */
-    NF_RNG_ROUND = 6,   /* stochastic rounding: row = element of the logical tensor */
+    NF_RNG_ROUND = 6,   /* stochastic rounding: step = update t, layer = logical parameter; see nf_adamw (ops.h) */
     NF_RNG_TEST = 100
 };
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Element types: sizes, names, and the two 16-bit floating-point formats as bits. Conversions to fewer bits round to nearest,
- * ties to even; what is too large becomes infinite; a NaN stays one (quiet, upper payload bits kept).
+ * ties to even; what is too large becomes infinite; a NaN stays one (quiet, upper payload bits kept). A split loses nothing: it
+ * is a sum of integers.
  */
 #include "nemafit/base.h"
 
@@ -50,6 +51,19 @@ uint16_t nf_f32_to_bf16(float x)
     if ((bits & 0x7fffffff) > 0x7f800000)
         return (uint16_t)(bits >> 16 | 0x40); /* rounding could carry a NaN into infinity */
     return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+void nf_split_f32(float x, uint16_t *weight, int16_t *low)
+{
+    uint32_t bits = bits_of(x);
+    int32_t rest = (int32_t)(bits & 0xffff);
+    *weight = (uint16_t)((bits + 0x8000) >> 16);
+    *low = (int16_t)(rest < 0x8000 ? rest : rest - 0x10000);
+}
+
+float nf_join_f32(uint16_t weight, int16_t low)
+{
+    return float_of(((uint32_t)weight << 16) + (uint32_t)(int32_t)low);
 }
 
 float nf_f16_to_f32(uint16_t bits)

@@ -11,12 +11,13 @@ static nf_status check_run(const char *op, const struct nf_adamw_run *r, const s
     NF_TRY(nf_check_vector(op, "w", &r->w, r->w.dtype, NF_ANY));
     NF_TRY(nf_check_real(op, "g", &r->g));
     NF_TRY(nf_check_vector(op, "g", &r->g, r->g.dtype, n));
-    if (arg->scheme != NF_STATE_FP32)
-        return nf_fail(NF_EBUG, "%s: state scheme %d; this version has fp32 alone", op, (int)arg->scheme);
-    NF_TRY(nf_check_vector(op, "m", &r->m, NF_F32, n));
-    NF_TRY(nf_check_vector(op, "v", &r->v, NF_F32, n));
-    if (r->w.dtype == NF_BF16)
+    const bool half = r->w.dtype == NF_BF16 && arg->scheme != NF_STATE_FP32;
+    NF_TRY(nf_check_vector(op, "m", &r->m, half ? NF_BF16 : NF_F32, n));
+    NF_TRY(nf_check_vector(op, "v", &r->v, half ? NF_BF16 : NF_F32, n));
+    if (r->w.dtype == NF_BF16 && arg->scheme == NF_STATE_FP32)
         NF_TRY(nf_check_vector(op, "master", &r->master, NF_F32, n));
+    if (r->w.dtype == NF_BF16 && arg->scheme == NF_STATE_SPLIT)
+        NF_TRY(nf_check_vector(op, "low", &r->low, NF_I16, n));
     for (int i = 0; i < r->pieces; i++)
         if (r->piece[i].flat < 0 || r->piece[i].count < 0 || r->piece[i].flat + r->piece[i].count > n)
             return nf_fail(NF_EBUG, "%s: piece %d is [%lld, +%lld) of a run of %lld", op, i, (long long)r->piece[i].flat,
@@ -28,10 +29,13 @@ nf_status nf_adamw(nf_queue *q, const struct nf_adamw_run *run, const struct nf_
                    const struct nf_decision *decision)
 {
     const double n = (double)run->w.dim[0];
+    double both_ways = nf_call_bytes(&run->w) + nf_call_bytes(&run->m) + nf_call_bytes(&run->v);
     struct nf_call c;
 
     NF_TRY(check_run("adamw", run, arg));
-    NF_TRY(nf_call_begin(q, "adamw", 15 * n, nf_call_bytes(&run->g) + nf_call_bytes(&run->w) * 2 + 16 * n, 0, &c));
+    if (run->w.dtype == NF_BF16 && arg->scheme != NF_STATE_BF16)
+        both_ways += arg->scheme == NF_STATE_SPLIT ? 2 * n : 4 * n;
+    NF_TRY(nf_call_begin(q, "adamw", 15 * n, nf_call_bytes(&run->g) + 2 * both_ways, 0, &c));
     return nf_call_end(&c, c.ops ? c.ops->adamw(q, run, arg, vars, decision) : NF_OK);
 }
 

@@ -8,6 +8,6 @@ libnf_a_SOURCES += %D%/attention.c %D%/ssd.c %D%/route.c %D%/order.c %D%/head.c 
 	%D%/cpu/route.c %D%/cpu/order.c %D%/cpu/head.c
 libnf_a_SOURCES += %D%/embed.c %D%/add_norm.c %D%/gated_norm.c %D%/conv_silu.c %D%/flat.c %D%/adamw.c \
 	%D%/cpu/parts.h %D%/cpu/parts.c %D%/cpu/embed.c %D%/cpu/add_norm.c %D%/cpu/gated_norm.c %D%/cpu/conv_silu.c \
-	%D%/cpu/flat.c %D%/cpu/adamw.c
+	%D%/cpu/flat.c %D%/cpu/noise.h %D%/cpu/adamw.c
 libnf_a_SOURCES += %D%/linear.c %D%/grouped.c %D%/cpu/act.h %D%/cpu/act.c %D%/cpu/mats.h %D%/cpu/mats.c \
 	%D%/cpu/block.h %D%/cpu/block.c %D%/cpu/linear.c %D%/cpu/grouped.h %D%/cpu/grouped.c %D%/cpu/grouped_wgrad.c

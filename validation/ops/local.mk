@@ -17,5 +17,7 @@ check_PROGRAMS += %D%/t_vmath %D%/t_linear %D%/t_grouped %D%/t_norms %D%/t_conv 
 %C%_t_conv_SOURCES = %D%/t_conv.c %D%/ref.h
 %C%_t_embed_SOURCES = %D%/t_embed.c %D%/ref.h
 %C%_t_adamw_SOURCES = %D%/t_adamw.c %D%/ref.h
+check_PROGRAMS += %D%/t_state
+%C%_t_state_SOURCES = %D%/t_state.c %D%/ref.h
 check_PROGRAMS += %D%/t_mend_blas
 %C%_t_mend_blas_SOURCES = %D%/t_mend_blas.c

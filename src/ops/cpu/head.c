@@ -6,7 +6,7 @@
  *
  *   z = h wT;  lse = log sum exp z;  loss += lse - z_y;  dz = (exp(z - lse) - [v = y]) scale;  dh = dz w;  dw += dzT h
  *
- * A bf16 dw is rounded once a block.
+ * A bf16 dw is rounded once: then all tokens are one block, and the tiles of the vocabulary are smaller in return.
  */
 #include "blas.h"
 #include "cpu.h"
@@ -34,12 +34,14 @@ static size_t lay(struct head *s, nf_in h, nf_in w, bool gradients, nf_grad dw, 
     struct nf_bump b = {.base = scratch};
 
     *s = (struct head){.T = h->dim[0], .V = w->dim[0], .H = h->dim[1]};
-    s->tile = BUDGET / (s->H > 0 ? s->H : 1);
+    const bool once = dw.t.data && dw.t.dtype != NF_F32;
+    const int64_t wide = once && s->T > s->H ? s->T : s->H;
+    s->tile = BUDGET / (wide > 0 ? wide : 1);
     s->tile = s->tile < 256 ? 256 : s->tile > 8192 ? 8192 : s->tile;
     s->tile = s->tile < s->V ? s->tile : s->V;
-    s->whole = s->V <= BUDGET / 64;
-    s->tokens = s->whole ? BUDGET / (s->V > 0 ? s->V : 1) : TALL;
-    s->tokens = s->tokens > 1024 ? 1024 : s->tokens;
+    s->whole = s->V <= (once && s->T > 64 ? BUDGET / s->T : BUDGET / 64);
+    s->tokens = once ? s->T : s->whole ? BUDGET / (s->V > 0 ? s->V : 1) : TALL;
+    s->tokens = s->tokens > 1024 && !once ? 1024 : s->tokens;
     s->tokens = s->tokens < s->T ? s->tokens : s->T;
     s->ldz = s->whole ? s->V : s->tile;
     s->index = nf_bump_get(&b, s->T, sizeof(int32_t));
@@ -50,7 +52,7 @@ static size_t lay(struct head *s, nf_in h, nf_in w, bool gradients, nf_grad dw, 
     s->sum = nf_bump_floats(&b, s->tokens);
     s->target = nf_bump_floats(&b, s->tokens);
     s->w = nf_bump_floats(&b, w->dtype == NF_F32 ? 0 : s->tile * s->H);
-    s->dw = nf_bump_floats(&b, !dw.t.data || dw.t.dtype == NF_F32 ? 0 : s->tile * s->H);
+    s->dw = nf_bump_floats(&b, once ? s->tile * s->H : 0);
     return b.at;
 }
 

@@ -38,6 +38,7 @@ clean-local:
 
 include %D%/unit/local.mk
 include %D%/input/local.mk
+include %D%/fuzz/local.mk
 include %D%/ops/local.mk
 include %D%/parallel/local.mk
 include %D%/io/local.mk

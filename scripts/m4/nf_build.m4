@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# NF_BUILD_KIND: --enable-sanitizers, --enable-werror. CFLAGS stays the user's: it comes last, so its -O and -g win.
+# NF_BUILD_KIND: --enable-sanitizers, --enable-fuzzers, --enable-werror. CFLAGS stays the user's: it comes last, so its -O and -g win.
 AC_DEFUN([NF_BUILD_KIND],
 [AC_ARG_ENABLE([sanitizers], [AS_HELP_STRING([--enable-sanitizers],
   [build with AddressSanitizer and UndefinedBehaviorSanitizer])], [], [enable_sanitizers=no])
@@ -18,6 +18,21 @@ AS_IF([test "$enable_sanitizers" = yes],
   The failed test is in config.log.])])])
 WERROR_CFLAGS=
 AS_IF([test "$enable_werror" = yes], [WERROR_CFLAGS=-Werror])
+AC_ARG_ENABLE([fuzzers], [AS_HELP_STRING([--enable-fuzzers],
+  [instrument for LLVM libFuzzer, as scripts/fuzz wants it (CC must be clang, or a wrapper of it)])], [], [enable_fuzzers=no])
+FUZZ_LIBS=
+AS_IF([test "$enable_fuzzers" = yes],
+  [SAN_CFLAGS="$SAN_CFLAGS -fsanitize=fuzzer-no-link"
+   FUZZ_LIBS=-fsanitize=fuzzer
+   AC_MSG_CHECKING([whether $CC has libFuzzer])
+   NF_TRY_LINK([$SAN_CFLAGS], [], [], [],
+     [AC_MSG_RESULT([yes])],
+     [AC_MSG_RESULT([no])
+      AC_MSG_ERROR([--enable-fuzzers: $CC does not know -fsanitize=fuzzer-no-link.
+  Install:  clang and its runtime (Debian, Ubuntu: clang libclang-rt-14-dev)
+  Or set:   OMPI_CC=clang (Open MPI) or MPICH_CC=clang (MPICH), so that mpicc calls it
+  The failed test is in config.log.])])])
+AC_SUBST([FUZZ_LIBS])
 AM_CONDITIONAL([SANITIZERS], [test "$enable_sanitizers" = yes])
 AC_SUBST([SAN_CFLAGS])
 AC_SUBST([WERROR_CFLAGS])])

@@ -299,7 +299,7 @@ int main(void)
     state = 20;
     for (int i = 0; i < RANDOM_FILES; i++)
         random[i] = random_file();
-    struct files good = files_list("good", ".nml");
+    struct files good = files_list("input/good", ".nml");
     size_t n;
     tap_ok(write_files(dir, &good, random), "files for the Fortran reader written");
     if (!tap_ok(command("cd A && ./reader list out >messages 2>&1", dir, ""), "the Fortran reader ran"))

@@ -86,7 +86,7 @@ int main(int argc, char **argv)
         return accepted ? 0 : 64;
     }
     tap_open();
-    try_folder("bad", false, 45);
-    try_folder("good", true, 8);
+    try_folder("input/bad", false, 45);
+    try_folder("input/good", true, 8);
     return tap_done();
 }

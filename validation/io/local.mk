@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 check_PROGRAMS += \
 	%D%/t_header \
-	%D%/t_header_damage \
 	%D%/t_index \
 	%D%/t_dataset \
 	%D%/t_nomem \
@@ -13,7 +12,6 @@ nf_io_make = %D%/make.c %D%/make.h
 nf_io_toy = $(nf_io_make) %D%/toy.c %D%/toy.h
 nf_io_rig = $(nf_io_toy) %D%/rig.c %D%/rig.h
 %C%_t_header_SOURCES = %D%/t_header.c $(nf_io_make)
-%C%_t_header_damage_SOURCES = %D%/t_header_damage.c
 %C%_t_index_SOURCES = %D%/t_index.c $(nf_io_make)
 %C%_t_dataset_SOURCES = %D%/t_dataset.c $(nf_io_make)
 %C%_t_model_level_mpi_SOURCES = %D%/t_model_level.c $(nf_io_toy)

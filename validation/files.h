@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * files.h: the files of this folder for the tests of the input. Paths are below $srcdir, which the harness sets ("." without
- * it).
+ * files.h: files that tests work through: cases of the input, seeds of random texts. Paths are below $srcdir, which the harness
+ * sets ("." without it).
  */
-#ifndef NEMAFIT_VALIDATION_INPUT_FILES_H
-#define NEMAFIT_VALIDATION_INPUT_FILES_H
+#ifndef NEMAFIT_VALIDATION_FILES_H
+#define NEMAFIT_VALIDATION_FILES_H
 
 #include <stddef.h>
 
@@ -13,7 +13,7 @@ struct files {
     int count;
 };
 
-/* Files of validation/input/<folder> that end in `ending`, sorted. A folder that cannot be read gives none. */
+/* Files of validation/<folder> that end in `ending`, sorted, without hidden ones. A folder that cannot be read gives none. */
 struct files files_list(const char *folder, const char *ending);
 void files_free(struct files *list);
 /* The whole file, NUL added; NULL if it cannot be read. */

@@ -19,11 +19,11 @@ struct files files_list(const char *folder, const char *ending)
     struct files list = {NULL, 0};
     const char *root = getenv("srcdir");
     char dir[4096];
-    snprintf(dir, sizeof dir, "%s/validation/input/%s", root ? root : ".", folder);
+    snprintf(dir, sizeof dir, "%s/validation/%s", root ? root : ".", folder);
     DIR *d = opendir(dir);
     for (struct dirent *e; d && (e = readdir(d));) {
         size_t n = strlen(e->d_name), m = strlen(ending);
-        if (n <= m || strcmp(e->d_name + n - m, ending))
+        if (n <= m || e->d_name[0] == '.' || strcmp(e->d_name + n - m, ending))
             continue;
         char **more = realloc(list.path, (size_t)(list.count + 1) * sizeof *more);
         size_t bytes = strlen(dir) + n + 2;

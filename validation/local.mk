@@ -30,6 +30,8 @@ AM_TESTS_ENVIRONMENT = \
 	NF_CC='$(CC)'; export NF_CC; \
 	NF_CPPFLAGS='$(AM_CPPFLAGS) $(CPPFLAGS)'; export NF_CPPFLAGS; \
 	NF_OPENMP='$(OPENMP_CFLAGS)'; export NF_OPENMP; \
+	NF_CUDA_CPPFLAGS='$(CUDA_CPPFLAGS)'; export NF_CUDA_CPPFLAGS; \
+	NEMAFIT_GPU_SO='$(abs_top_builddir)/src/nemafit_gpu.so'; export NEMAFIT_GPU_SO; \
 	NF_NM='$(NM)'; export NF_NM; \
 	LSAN_OPTIONS='suppressions=$(abs_top_srcdir)/%D%/lsan.supp:print_suppressions=0'; export LSAN_OPTIONS;
 

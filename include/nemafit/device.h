@@ -30,6 +30,13 @@ typedef struct nf_event {
 /* nf_device_host: `threads` of OpenMP and BLAS for its ops (>= 1). nf_device_dry: counts for a device of that kind.
  * Errors  local NF_ENOMEM, NF_EDEVICE */
 nf_status nf_device_host(int threads, nf_device **device);
+/*
+ * nf_device_cuda: GPU number `ordinal` of this node (counted modulo the GPUs there are: ranks may share one), through the
+ * plug-in nemafit_gpu.so. Searched: $NEMAFIT_GPU_SO alone if set, else beside the program, then where it was installed. Errors
+ * local NF_EDEVICE with the reason in one sentence: no plug-in, one of another version, no GPU, a driver too old, a GPU of
+ * another architecture; NF_ENOMEM
+ */
+nf_status nf_device_cuda(int ordinal, int threads, nf_device **device);
 nf_status nf_device_dry(enum nf_device_kind kind, nf_device **device);
 void nf_device_free(nf_device *device);
 enum nf_device_kind nf_device_kind(const nf_device *device);
@@ -91,7 +98,8 @@ nf_status nf_event_pending(nf_device *device, const struct nf_pending_ops *ops, 
 
 /* ---- copies -------------------------------------------------------------------------------------------------------- */
 
-/* Either side may be device memory or pinned host memory. Widths and pitches in bytes. */
+/* Either side may be device memory or pinned host memory (other host memory works, and makes the host wait on CUDA). Widths and
+ * pitches in bytes. */
 nf_status nf_copy(nf_queue *queue, void *dst, const void *src, size_t bytes);
 nf_status nf_copy_2d(nf_queue *queue, void *dst, size_t dst_pitch, const void *src, size_t src_pitch, size_t width,
                      size_t rows);
@@ -99,8 +107,9 @@ nf_status nf_fill_zero(nf_queue *queue, void *dst, size_t bytes);
 
 /* ---- graphs -------------------------------------------------------------------------------------------------------- */
 
-/* What is enqueued between begin and end is captured under the key and replayed the next time (*replayed: skip the calls).
- * The host has none: *replayed is false and everything runs as it comes. */
+/* What is enqueued between begin and end is captured under the key and replayed the next time (*replayed: skip the calls, and
+ * nf_graph_end too). Captured addresses and values are those of the first time; what changes is read from device memory. No
+ * host wait in between. The host has none: *replayed is false and everything runs as it comes. */
 nf_status nf_graph_begin(nf_queue *queue, uint64_t key, bool *replayed);
 nf_status nf_graph_end(nf_queue *queue, uint64_t key);
 

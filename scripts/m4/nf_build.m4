@@ -17,7 +17,9 @@ AS_IF([test "$enable_sanitizers" = yes],
   Or set:   CC to another compiler
   The failed test is in config.log.])])])
 WERROR_CFLAGS=
-AS_IF([test "$enable_werror" = yes], [WERROR_CFLAGS=-Werror])
+NVCC_WERROR=
+AS_IF([test "$enable_werror" = yes], [WERROR_CFLAGS=-Werror
+   NVCC_WERROR="-Werror all-warnings -Xcompiler -Werror"])
 AC_ARG_ENABLE([fuzzers], [AS_HELP_STRING([--enable-fuzzers],
   [instrument for LLVM libFuzzer, as scripts/fuzz wants it (CC must be clang, or a wrapper of it)])], [], [enable_fuzzers=no])
 FUZZ_LIBS=
@@ -35,7 +37,8 @@ AS_IF([test "$enable_fuzzers" = yes],
 AC_SUBST([FUZZ_LIBS])
 AM_CONDITIONAL([SANITIZERS], [test "$enable_sanitizers" = yes])
 AC_SUBST([SAN_CFLAGS])
-AC_SUBST([WERROR_CFLAGS])])
+AC_SUBST([WERROR_CFLAGS])
+AC_SUBST([NVCC_WERROR])])
 
 # NF_SUMMARY: what was found, once, at the end.
 AC_DEFUN([NF_SUMMARY],

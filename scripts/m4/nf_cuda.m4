@@ -28,7 +28,9 @@ AS_CASE([$with_cuda$have_cuda],
   The failed test is in config.log.])])
 AS_IF([test "$have_cuda" = yes], [AC_DEFINE([HAVE_CUDA], [1], [The CUDA toolkit with cuBLASLt, cuDNN and NCCL is there])])
 AM_CONDITIONAL([HAVE_CUDA], [test "$have_cuda" = yes])
+NVCC_LDFLAGS=`AS_ECHO(["$CUDA_LDFLAGS"]) | sed 's/-Wl,-rpath,/-Xlinker -rpath=/g'` # nvcc has its own way to say it
 AC_SUBST([NVCC_GENCODE])
+AC_SUBST([NVCC_LDFLAGS])
 AC_SUBST([CUDA_CPPFLAGS])
 AC_SUBST([CUDA_LDFLAGS])
 AC_SUBST([CUDA_LIBS])])
@@ -45,14 +47,14 @@ AS_IF([$NVCC $NVCC_GENCODE $NVCCFLAGS -c -o conftest.$OBJEXT conftest.cu >&AS_ME
    nf_cuda="no: $NVCC cannot compile for sm_90a"])
 rm -f conftest.cu conftest.$OBJEXT
 AS_IF([test "$have_cuda" = yes],
-  [CUDA_CPPFLAGS="-I$nf_cuda_dir/include"
+  [CUDA_CPPFLAGS="-isystem $nf_cuda_dir/include"
    AS_IF([test -d "$nf_cuda_dir/lib64"], [nf_cuda_lib=$nf_cuda_dir/lib64], [nf_cuda_lib=$nf_cuda_dir/lib])
    CUDA_LDFLAGS="-L$nf_cuda_lib -Wl,-rpath,$nf_cuda_lib"
    NF_CUDA_LIB([the CUDA runtime], [-lcudart], [cuda_runtime.h], [int n; cudaGetDeviceCount(&n);])
    NF_CUDA_LIB([cuBLASLt], [-lcublasLt], [cublasLt.h], [cublasLtHandle_t h; cublasLtCreate(&h);])
    NF_CUDA_LIB([cuDNN], [-lcudnn], [cudnn.h], [cudnnHandle_t h; cudnnCreate(&h);])
    NF_CUDA_LIB([NCCL], [-lnccl], [nccl.h], [ncclUniqueId u; ncclGetUniqueId(&u);])])
-AS_IF([test "$have_cuda" = yes], [nf_cuda="found in $nf_cuda_dir; this version has no GPU code yet"],
+AS_IF([test "$have_cuda" = yes], [nf_cuda="plug-in nemafit_gpu.so for sm_90a, with $nf_cuda_dir"],
   [CUDA_CPPFLAGS=
    CUDA_LDFLAGS=
    CUDA_LIBS=])])

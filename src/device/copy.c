@@ -21,6 +21,8 @@ nf_status nf_copy(nf_queue *queue, void *dst, const void *src, size_t bytes)
     if (queue->device->dry)
         return NF_OK;
     NF_CHECK(dst && src && apart(dst, src, bytes));
+    if (queue->native)
+        return queue->device->gpu->copy(queue->native, dst, src, bytes);
     memcpy(dst, src, bytes);
     return NF_OK;
 }
@@ -36,6 +38,8 @@ nf_status nf_copy_2d(nf_queue *queue, void *dst, size_t dst_pitch, const void *s
     if (queue->device->dry)
         return NF_OK;
     NF_CHECK(dst && src);
+    if (queue->native)
+        return queue->device->gpu->copy_2d(queue->native, dst, dst_pitch, src, src_pitch, width, rows);
     for (size_t r = 0; r < rows; r++)
         memcpy((char *)dst + r * dst_pitch, (const char *)src + r * src_pitch, width);
     return NF_OK;
@@ -49,6 +53,8 @@ nf_status nf_fill_zero(nf_queue *queue, void *dst, size_t bytes)
     if (queue->device->dry)
         return NF_OK;
     NF_CHECK(dst);
+    if (queue->native)
+        return queue->device->gpu->fill(queue->native, dst, 0, bytes);
     memset(dst, 0, bytes);
     return NF_OK;
 }

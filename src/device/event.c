@@ -28,6 +28,17 @@ static uint64_t number_of(nf_event e)
     return ((uint64_t)e.gen - 1) * NF_RING + e.slot;
 }
 
+/* A record of a GPU's queue. If the question fails, so did the work before it: that is where an error of a kernel shows. */
+static bool test_record(void *obj, nf_status *status)
+{
+    struct nf_slot *s = obj;
+    bool done = true;
+    *status = s->device->gpu->query(s->native, &done);
+    return done || *status;
+}
+
+static const struct nf_pending_ops record_ops = {test_record};
+
 static void poll(struct nf_slot *s)
 {
     if (!s->pending || s->running)
@@ -108,16 +119,47 @@ nf_status nf_event_settle(nf_device *d, nf_event event)
     return number + NF_RING >= d->next ? told(s) : NF_OK; /* an older one: who took its slot was told */
 }
 
-nf_status nf_event_pending(nf_device *d, const struct nf_pending_ops *ops, void *obj, nf_event *event)
+/* The next slot, free: what it held before is over. */
+static nf_status take_slot(nf_device *d, struct nf_slot **slot)
 {
     struct nf_slot *s = slot_of(d, d->next);
     if (s->pending)
         NF_TRY(nf_event_settle(d, event_of(d->next - NF_RING)));
     if (s->untold)
         return told(s);
-    *s = (struct nf_slot){.ops = ops, .obj = obj, .pending = true};
+    *slot = s;
+    return NF_OK;
+}
+
+nf_status nf_event_pending(nf_device *d, const struct nf_pending_ops *ops, void *obj, nf_event *event)
+{
+    struct nf_slot *s = NULL;
+    NF_TRY(take_slot(d, &s));
+    *s = (struct nf_slot){.ops = ops, .obj = obj, .pending = true, .native = s->native};
     *event = event_of(d->next++);
     return NF_OK;
+}
+
+nf_status nf_event_recorded(nf_queue *queue, nf_event *event)
+{
+    nf_device *d = queue->device;
+    struct nf_slot *s = NULL;
+    NF_TRY(take_slot(d, &s));
+    if (!s->native)
+        NF_TRY(d->gpu->event_new(d->native, &s->native));
+    NF_TRY(d->gpu->record(s->native, queue->native));
+    *s = (struct nf_slot){.ops = &record_ops, .obj = s, .device = d, .native = s->native, .pending = true, .recorded = true};
+    *event = event_of(d->next++);
+    return NF_OK;
+}
+
+void *nf_event_native(nf_device *d, nf_event event)
+{
+    if (event.gen == 0)
+        return NULL;
+    uint64_t number = number_of(event);
+    struct nf_slot *s = slot_of(d, number);
+    return number < d->next && number + NF_RING >= d->next && s->pending && s->recorded ? s->native : NULL;
 }
 
 bool nf_event_done(nf_device *d, nf_event event)

@@ -51,72 +51,19 @@ static void processor_name(char *out, size_t size)
     fclose(f);
 }
 
-static nf_status new (enum nf_device_kind kind, bool dry, int threads, nf_device **device)
-{
-    nf_device *d = calloc(1, sizeof *d);
-    if (!d)
-        return nf_fail(NF_ENOMEM, "no memory for a device");
-    d->kind = kind;
-    d->dry = dry;
-    d->threads = threads;
-    *device = d;
-    return NF_OK;
-}
-
 nf_status nf_device_host(int threads, nf_device **device)
 {
     NF_CHECK(threads >= 1);
-    NF_TRY(new (NF_HOST, false, threads, device));
+    NF_TRY(nf_device_new(NF_HOST, false, threads, device));
     processor_name((*device)->name, sizeof(*device)->name);
     return NF_OK;
 }
 
 nf_status nf_device_dry(enum nf_device_kind kind, nf_device **device)
 {
-    NF_TRY(new (kind, true, 1, device));
+    NF_TRY(nf_device_new(kind, true, 1, device));
     snprintf((*device)->name, sizeof(*device)->name, "no device (dry run for %s)", kind == NF_CUDA ? "CUDA" : "the host");
     return NF_OK;
-}
-
-void nf_device_free(nf_device *device)
-{
-    free(device);
-}
-
-enum nf_device_kind nf_device_kind(const nf_device *device)
-{
-    return device->kind;
-}
-
-bool nf_device_is_dry(const nf_device *device)
-{
-    return device->dry;
-}
-
-int nf_device_threads(const nf_device *device)
-{
-    return device->threads;
-}
-
-const char *nf_device_name(const nf_device *device)
-{
-    return device->name;
-}
-
-void nf_device_set_ops(nf_device *device, const void *backend)
-{
-    device->ops = backend;
-}
-
-const void *nf_device_ops(const nf_device *device)
-{
-    return device->ops;
-}
-
-void nf_device_set_progress(nf_device *device, void (*progress)(void *ctx), void *ctx)
-{
-    device->progress = progress;
-    device->progress_ctx = ctx;
 }
 
 /* What is mapped for so many bytes; 0: more than there can be. */
@@ -154,7 +101,8 @@ nf_status nf_device_alloc(nf_device *device, size_t bytes, const char *what, voi
         *block = NULL;
         return NF_OK;
     }
-    NF_CHECK(device->kind == NF_HOST);
+    if (device->gpu)
+        return device->gpu->alloc(device->native, bytes, what, block);
     size_t size = mapped(bytes);
     void *p = size ? map(size) : NULL;
     if (!p) {
@@ -168,6 +116,8 @@ nf_status nf_device_alloc(nf_device *device, size_t bytes, const char *what, voi
 
 nf_status nf_device_alloc_pinned(nf_device *device, size_t bytes, const char *what, void **block)
 {
+    if (device->gpu)
+        return device->gpu->alloc_pinned(device->native, bytes, what, block);
     return nf_device_alloc(device, bytes, what, block); /* the host's own memory is what pinning is for */
 }
 
@@ -175,6 +125,10 @@ void nf_device_release(nf_device *device, void *block, size_t bytes)
 {
     if (!block || device->dry)
         return;
+    if (device->gpu) {
+        device->gpu->release(device->native, block);
+        return;
+    }
     UNPOISON(block, mapped(bytes));
     munmap(block, mapped(bytes));
 }

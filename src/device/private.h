@@ -8,17 +8,26 @@
 #ifndef NEMAFIT_DEVICE_PRIVATE_H
 #define NEMAFIT_DEVICE_PRIVATE_H
 
-#include "nemafit/device.h"
+#include "nemafit/gpu.h"
 
-enum { NF_RING = 1024 };
+enum { NF_RING = 1024, NF_GRAPHS = 64 };
 
 struct nf_slot {
     const struct nf_pending_ops *ops;
     void *obj;
+    nf_device *device;
+    void *native;  /* the GPU's event, made once for each slot; NULL: none yet */
+    bool recorded; /* it is what is pending: queues of the device wait for it without the host */
     bool pending;
     bool running; /* its test() is on the call stack */
     bool untold;  /* it failed and nobody has been told */
     nf_status status;
+};
+
+/* A captured piece of a step. */
+struct nf_graph {
+    uint64_t key;
+    void *native;
 };
 
 struct nf_device {
@@ -29,6 +38,12 @@ struct nf_device {
     const void *ops;
     void (*progress)(void *ctx);
     void *progress_ctx;
+    const struct nf_gpu_device *gpu; /* CUDA: the plug-in's functions, and its own device; NULL elsewhere */
+    struct nf_gpu tables;
+    struct nf_gpu_info info;
+    void *native;
+    struct nf_graph graph[NF_GRAPHS];
+    int graphs;
     int64_t host_waits;
     bool polling; /* a progress is on the call stack */
     bool waiting; /* a wait is on the call stack: waits inside it are part of its time */
@@ -42,12 +57,21 @@ struct nf_queue {
     nf_arena *work;
     int priority;
     char name[32];
+    nf_gpu_queue *native;
     struct nf_work_count count;
 };
 
 /* Polls until the event is over. Does not count. */
 nf_status nf_event_settle(nf_device *device, nf_event event);
+/* An event at the end of what the GPU's queue has been given. */
+nf_status nf_event_recorded(nf_queue *queue, nf_event *event);
+/* The GPU's event behind one that is not over and that a queue can wait for by itself, else NULL. */
+void *nf_event_native(nf_device *device, nf_event event);
 /* The hook and every pending event once. */
 void nf_device_poll(nf_device *device);
+/* A device without memory: what all kinds begin with. */
+nf_status nf_device_new(enum nf_device_kind kind, bool dry, int threads, nf_device **device);
+/* The plug-in's tables. Opened once a process, never closed: its libraries keep state of their own. */
+nf_status nf_plugin_open(struct nf_gpu *gpu);
 
 #endif

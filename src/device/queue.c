@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Queues of the host: work runs inside the call that gives it, so a record has happened at once, and to wait for an event is
- * to poll until it is over. Waiting of a queue is not counted as a wait of the host: on other devices the host goes on.
+ * Queues. On the host work runs inside the call that gives it, so a record has happened at once, and to wait for an event is to
+ * poll until it is over; on a GPU a queue is a stream that waits by itself for records of other streams. Waiting of a queue is
+ * not counted as a wait of the host, also where the host polls: on other devices it goes on.
  */
 #include "private.h"
 
@@ -17,13 +18,25 @@ nf_status nf_queue_new(nf_device *device, const char *name, int priority, nf_are
     q->work = work;
     q->priority = priority;
     snprintf(q->name, sizeof q->name, "%s", name);
+    nf_status s = device->gpu ? device->gpu->queue_new(device->native, priority, &q->native) : NF_OK;
+    if (s) {
+        free(q);
+        return s;
+    }
     *queue = q;
     return NF_OK;
 }
 
 void nf_queue_free(nf_queue *queue)
 {
+    if (queue && queue->native)
+        queue->device->gpu->queue_free(queue->native);
     free(queue);
+}
+
+nf_gpu_queue *nf_queue_native(nf_queue *queue)
+{
+    return queue->native;
 }
 
 nf_arena *nf_queue_work(nf_queue *queue)
@@ -51,7 +64,7 @@ nf_status nf_queue_drain(nf_queue *queue)
     queue->count.host_waits++;
     queue->device->host_waits++;
     nf_device_poll(queue->device);
-    return NF_OK;
+    return queue->native ? queue->device->gpu->drain(queue->native) : NF_OK;
 }
 
 void nf_queue_count(nf_queue *queue, double flops, double bytes_moved)
@@ -73,27 +86,14 @@ struct nf_work_count nf_queue_counted(const nf_queue *queue)
 
 nf_status nf_queue_record(nf_queue *queue, nf_event *event)
 {
-    (void)queue;
+    if (queue->native)
+        return nf_event_recorded(queue, event);
     *event = NF_DONE;
     return NF_OK;
 }
 
 nf_status nf_queue_wait(nf_queue *queue, nf_event event)
 {
-    return nf_event_settle(queue->device, event);
-}
-
-nf_status nf_graph_begin(nf_queue *queue, uint64_t key, bool *replayed)
-{
-    (void)queue;
-    (void)key;
-    *replayed = false;
-    return NF_OK;
-}
-
-nf_status nf_graph_end(nf_queue *queue, uint64_t key)
-{
-    (void)queue;
-    (void)key;
-    return NF_OK;
+    void *native = queue->native ? nf_event_native(queue->device, event) : NULL;
+    return native ? queue->device->gpu->wait(queue->native, native) : nf_event_settle(queue->device, event);
 }

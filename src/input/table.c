@@ -45,7 +45,7 @@ static const struct nf_choice schedules[] = {
 static const struct nf_choice states[] = {
     {"fp32", NF_STATE_FP32, NULL}, {"split", NF_STATE_SPLIT, BF16}, {"bf16", NF_STATE_BF16, BF16}, {0}};
 static const struct nf_choice devices[] = {
-    {"auto", NF_DEVICE_AUTO, NULL}, {"cpu", NF_DEVICE_CPU, NULL}, {"cuda", NF_DEVICE_CUDA, GPU}, {0}};
+    {"auto", NF_DEVICE_AUTO, NULL}, {"cpu", NF_DEVICE_CPU, NULL}, {"cuda", NF_DEVICE_CUDA, NULL}, {0}};
 static const struct nf_choice backends[] = {
     {"eager", NF_EXPERTS_EAGER, NULL}, {"batched", NF_EXPERTS_BATCHED, NULL}, {"grouped", NF_EXPERTS_GROUPED, NULL}, {0}};
 static const struct nf_choice attentions[] = {{"auto", NF_AUTO, NULL},

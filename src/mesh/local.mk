@@ -18,3 +18,5 @@ libnf_a_SOURCES += \
 	%D%/xsend.c \
 	%D%/xshape.c \
 	%D%/xwindow.c
+
+nf_gpu_sources += %D%/cuda/table.c

@@ -2,7 +2,7 @@
 /* add_norm.c: conditions of the residual sum with RMSNorm (ops.h). */
 #include "call.h"
 #include "check.h"
-#include "cpu/scratch.h"
+#include "scratch.h"
 
 nf_status nf_add_norm(nf_queue *q, nf_out stream, nf_out y, float *rstd, nf_in prev, nf_in branch, nf_in w, double eps,
                       enum nf_norm_rounding rounding)
@@ -23,7 +23,7 @@ nf_status nf_add_norm(nf_queue *q, nf_out stream, nf_out y, float *rstd, nf_in p
         return nf_fail(NF_EBUG, "%s: a stream to write, and no branch to add", op);
     }
     NF_TRY(nf_call_begin(q, op, (double)T * (double)H * (branch ? 5 : 4), nf_call_bytes(prev) * (branch ? 4 : 2),
-                         nf_cpu_add_norm_scratch(stream, y, prev, branch, w), &c));
+                         NF_SCRATCH(q, add_norm, stream, y, prev, branch, w), &c));
     return nf_call_end(&c, c.ops ? c.ops->add_norm(q, stream, y, rstd, prev, branch, w, eps, rounding, c.scratch) : NF_OK);
 }
 
@@ -42,6 +42,6 @@ nf_status nf_add_norm_bwd(nf_queue *q, nf_out dstream, bool accumulate, nf_grad 
     NF_TRY(nf_check_vector(op, "w", w, w->dtype, H));
     NF_TRY(nf_check_grad1(op, "dw", dw, H));
     NF_TRY(nf_call_begin(q, op, (double)T * (double)H * 10, nf_call_bytes(dy) * (accumulate ? 4 : 3),
-                         nf_cpu_add_norm_bwd_scratch(dstream, dy, stream, w), &c));
+                         NF_SCRATCH(q, add_norm_bwd, dstream, dy, stream, w), &c));
     return nf_call_end(&c, c.ops ? c.ops->add_norm_bwd(q, dstream, accumulate, dw, dy, stream, rstd, w, c.scratch) : NF_OK);
 }

@@ -2,7 +2,7 @@
 /* attention.c: conditions of attention and its gradient (ops.h). The CPU has one kernel for every value of arg->backend. */
 #include "call.h"
 #include "check.h"
-#include "cpu/scratch.h"
+#include "scratch.h"
 
 /* Pairs of query and key in one row, without segments: what the causal window leaves. */
 static double pairs(const struct nf_attention_arg *a)
@@ -37,7 +37,7 @@ nf_status nf_attention(nf_queue *q, nf_out o, float *lse, nf_in query, nf_in key
     const double flops = 2.0 * pairs(arg) * (double)arg->seq.rows * arg->heads * (arg->d_qk + arg->d_v);
     NF_TRY(nf_call_begin(q, "attention", flops,
                          nf_call_bytes(query) + nf_call_bytes(key) + nf_call_bytes(value) + nf_call_bytes(o),
-                         nf_cpu_attention_scratch(query, key, value, o, arg), &c));
+                         NF_SCRATCH(q, attention, query, key, value, o, arg), &c));
     return nf_call_end(&c, c.ops ? c.ops->attention(q, o, lse, query, key, value, arg, c.scratch) : NF_OK);
 }
 
@@ -59,7 +59,7 @@ nf_status nf_attention_bwd(nf_queue *q, nf_out dquery, nf_out dkey, nf_out dvalu
     const double flops = 2.0 * pairs(arg) * (double)arg->seq.rows * arg->heads * (3.0 * arg->d_qk + 2.0 * arg->d_v);
     NF_TRY(nf_call_begin(q, op, flops,
                          2 * (nf_call_bytes(query) + nf_call_bytes(key) + nf_call_bytes(value) + nf_call_bytes(o)),
-                         nf_cpu_attention_bwd_scratch(query, key, value, o, arg), &c));
+                         NF_SCRATCH(q, attention_bwd, query, key, value, o, arg), &c));
     return nf_call_end(
         &c,
         c.ops ? c.ops->attention_bwd(q, dquery, dkey, dvalue, dsinks, d_o, query, key, value, o, lse, arg, c.scratch) : NF_OK);

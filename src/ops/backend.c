@@ -3,6 +3,7 @@
 #include "backend.h"
 
 #include "cpu/blas.h"
+#include "nemafit/gpu.h"
 
 #include <stdio.h>
 
@@ -23,6 +24,7 @@ const char *nf_backend_missing(const struct nf_backend *backend)
 nf_status nf_ops_attach(nf_device *device)
 {
     const struct nf_backend *backend = nf_device_ops(device); /* a plug-in has set its own */
+    const struct nf_gpu *gpu = nf_device_gpu(device);
     const char *missing;
 
     if (nf_device_is_dry(device))
@@ -31,11 +33,13 @@ nf_status nf_ops_attach(nf_device *device)
         NF_TRY(nf_cpu_blas_attach(nf_device_threads(device)));
         backend = &nf_backend_cpu;
     }
-    if (!backend)
-        return nf_fail(NF_EDEVICE, "device \"%s\": the plug-in that opened it brought no ops", nf_device_name(device));
+    if (!backend || (gpu && gpu->ops_bytes != sizeof *backend))
+        return nf_fail(NF_EDEVICE, "device \"%s\": the plug-in that opened it belongs to another build",
+                       nf_device_name(device));
     missing = nf_backend_missing(backend);
     if (missing)
-        return nf_fail(NF_EBUG, "backend \"%s\" lacks the op %s", backend->name, missing);
+        return nf_fail(gpu ? NF_EDEVICE : NF_EBUG, "%s: this version's backend \"%s\" lacks the op %s%s",
+                       nf_device_name(device), backend->name, missing, gpu ? "\n  Hint: backend.device = 'cpu'" : "");
     nf_device_set_ops(device, backend);
     return NF_OK;
 }

@@ -45,7 +45,6 @@ typedef nf_status nf_slot_attention_bwd(nf_queue *q, nf_out dquery, nf_out dkey,
 typedef nf_status nf_slot_conv_silu(nf_queue *q, nf_out y, nf_in x, nf_in w, nf_in b, const nf_seq *seq, void *scratch);
 typedef nf_status nf_slot_conv_silu_bwd(nf_queue *q, nf_out dx, nf_grad dw, nf_grad db, nf_in dy, nf_in x, nf_in w, nf_in b,
                                         const nf_seq *seq, void *scratch);
-typedef size_t nf_slot_ssd_kept(const struct nf_ssd_arg *arg);
 typedef nf_status nf_slot_ssd(nf_queue *q, nf_out y, void *kept, nf_in x, nf_in b, nf_in c, nf_in dt, nf_in dt_bias,
                               nf_in a_log, nf_in d, const struct nf_ssd_arg *arg, void *scratch);
 typedef nf_status nf_slot_ssd_bwd(nf_queue *q, nf_out dx, nf_out db, nf_out dc, nf_out ddt, nf_grad ddt_bias, nf_grad da_log,
@@ -83,7 +82,7 @@ typedef nf_status nf_slot_fill(nf_queue *q, nf_out y, float value);
 #define NF_BACKEND_SLOTS(X) \
     X(embed) X(embed_bwd) X(add_norm) X(add_norm_bwd) X(gated_norm) X(gated_norm_bwd) X(linear) \
     X(linear_dgrad) X(linear_wgrad) X(grouped_linear) X(grouped_dgrad) X(grouped_wgrad) X(attention) \
-    X(attention_bwd) X(conv_silu) X(conv_silu_bwd) X(ssd_kept) X(ssd) X(ssd_bwd) X(route) X(route_bwd) \
+    X(attention_bwd) X(conv_silu) X(conv_silu_bwd) X(ssd) X(ssd_bwd) X(route) X(route_bwd) \
     X(router_bias) X(order_build) X(expand) X(collapse) X(combine) X(head_loss) X(head_logits) X(adamw) \
     X(sumsq) X(decide) X(cast) X(add) X(fill)
 /* clang-format on */
@@ -108,7 +107,6 @@ struct nf_backend {
     nf_slot_attention_bwd *attention_bwd;
     nf_slot_conv_silu *conv_silu;
     nf_slot_conv_silu_bwd *conv_silu_bwd;
-    nf_slot_ssd_kept *ssd_kept;
     nf_slot_ssd *ssd;
     nf_slot_ssd_bwd *ssd_bwd;
     nf_slot_route *route;

@@ -2,7 +2,7 @@
 /* conv_silu.c: conditions of the causal convolution with SiLU (ops.h). */
 #include "call.h"
 #include "check.h"
-#include "cpu/scratch.h"
+#include "scratch.h"
 
 enum { MOST_TAPS = 16 };
 
@@ -32,7 +32,7 @@ nf_status nf_conv_silu(nf_queue *q, nf_out y, nf_in x, nf_in w, nf_in b, const n
     NF_TRY(check_inputs(op, x, w, b, seq));
     NF_TRY(nf_check_matrix(op, "y", y, x->dtype, x->dim[0], x->dim[1]));
     NF_TRY(nf_call_begin(q, op, (double)nf_tensor_count(x) * (2.0 * (double)w->dim[1] + 4), nf_call_bytes(x) * 2,
-                         nf_cpu_conv_silu_scratch(y, x, w), &c));
+                         NF_SCRATCH(q, conv_silu, y, x, w), &c));
     return nf_call_end(&c, c.ops ? c.ops->conv_silu(q, y, x, w, b, seq, c.scratch) : NF_OK);
 }
 
@@ -48,6 +48,6 @@ nf_status nf_conv_silu_bwd(nf_queue *q, nf_out dx, nf_grad dw, nf_grad db, nf_in
     NF_TRY(nf_check_grad2(op, "dw", dw, w->dim[0], w->dim[1]));
     NF_TRY(nf_check_grad1(op, "db", db, w->dim[0]));
     NF_TRY(nf_call_begin(q, op, (double)nf_tensor_count(x) * (6.0 * (double)w->dim[1] + 10), nf_call_bytes(x) * 3,
-                         nf_cpu_conv_silu_bwd_scratch(dx, dy, x, w), &c));
+                         NF_SCRATCH(q, conv_silu_bwd, dx, dy, x, w), &c));
     return nf_call_end(&c, c.ops ? c.ops->conv_silu_bwd(q, dx, dw, db, dy, x, w, b, seq, c.scratch) : NF_OK);
 }

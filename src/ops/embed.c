@@ -2,7 +2,7 @@
 /* embed.c: conditions of the embedding (ops.h). */
 #include "call.h"
 #include "check.h"
-#include "cpu/scratch.h"
+#include "scratch.h"
 
 nf_status nf_embed(nf_queue *q, nf_out y, const int32_t *ids, nf_in w)
 {
@@ -27,6 +27,6 @@ nf_status nf_embed_bwd(nf_queue *q, nf_grad dw, const int32_t *ids, nf_in dy, in
     NF_TRY(nf_check_matrix(op, "dy", dy, dy->dtype, NF_ANY, NF_ANY));
     NF_TRY(nf_check_grad2(op, "dw", dw, NF_ANY, dy->dim[1]));
     NF_TRY(nf_call_begin(q, op, (double)nf_tensor_count(dy), nf_call_bytes(dy) + nf_call_bytes(&dw.t),
-                         nf_cpu_embed_bwd_scratch(dy->dim[0], dw), &c));
+                         NF_SCRATCH(q, embed_bwd, dy->dim[0], dw), &c));
     return nf_call_end(&c, c.ops ? c.ops->embed_bwd(q, dw, ids, dy, pad_id, c.scratch) : NF_OK);
 }

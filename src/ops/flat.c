@@ -2,7 +2,7 @@
 /* flat.c: conditions of cast, add, fill and sumsq (ops.h). */
 #include "call.h"
 #include "check.h"
-#include "cpu/scratch.h"
+#include "scratch.h"
 
 static nf_status check_like(const char *op, const char *name, nf_in t, nf_in like)
 {
@@ -61,6 +61,6 @@ nf_status nf_sumsq(nf_queue *q, double *sum, nf_in x)
 
     NF_TRY(nf_check_real("sumsq", "x", x));
     NF_TRY(nf_check_vector("sumsq", "x", x, x->dtype, NF_ANY));
-    NF_TRY(nf_call_begin(q, "sumsq", 2 * (double)nf_tensor_count(x), nf_call_bytes(x), nf_cpu_sumsq_scratch(x), &c));
+    NF_TRY(nf_call_begin(q, "sumsq", 2 * (double)nf_tensor_count(x), nf_call_bytes(x), NF_SCRATCH(q, sumsq, x), &c));
     return nf_call_end(&c, c.ops ? c.ops->sumsq(q, sum, x, c.scratch) : NF_OK);
 }

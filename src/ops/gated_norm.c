@@ -2,7 +2,7 @@
 /* gated_norm.c: conditions of the gated group norm (ops.h). */
 #include "call.h"
 #include "check.h"
-#include "cpu/scratch.h"
+#include "scratch.h"
 
 static nf_status check_inputs(const char *op, nf_in y, nf_in z, nf_in w, int groups)
 {
@@ -24,7 +24,7 @@ nf_status nf_gated_norm(nf_queue *q, nf_out o, float *rstd, nf_in y, nf_in z, nf
     NF_TRY(check_inputs(op, y, z, w, groups));
     NF_TRY(nf_check_matrix(op, "o", o, y->dtype, y->dim[0], y->dim[1]));
     NF_TRY(
-        nf_call_begin(q, op, (double)nf_tensor_count(y) * 9, nf_call_bytes(y) * 3, nf_cpu_gated_norm_scratch(o, y, z, w), &c));
+        nf_call_begin(q, op, (double)nf_tensor_count(y) * 9, nf_call_bytes(y) * 3, NF_SCRATCH(q, gated_norm, o, y, z, w), &c));
     return nf_call_end(&c, c.ops ? c.ops->gated_norm(q, o, rstd, y, z, w, groups, eps, c.scratch) : NF_OK);
 }
 
@@ -43,7 +43,7 @@ nf_status nf_gated_norm_bwd(nf_queue *q, nf_out dy, nf_out dz, nf_out o_again, n
         NF_TRY(nf_check_matrix(op, "o_again", o_again, y->dtype, T, I));
     NF_TRY(nf_check_grad1(op, "dw", dw, I));
     NF_TRY(nf_call_begin(q, op, (double)nf_tensor_count(y) * 24, nf_call_bytes(y) * (o_again ? 6 : 5),
-                         nf_cpu_gated_norm_bwd_scratch(dy, dz, o_again, d_o, y, z, w), &c));
+                         NF_SCRATCH(q, gated_norm_bwd, dy, dz, o_again, d_o, y, z, w), &c));
     return nf_call_end(&c,
                        c.ops ? c.ops->gated_norm_bwd(q, dy, dz, o_again, dw, d_o, y, z, rstd, w, groups, c.scratch) : NF_OK);
 }

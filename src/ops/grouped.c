@@ -3,7 +3,7 @@
 #include "call.h"
 #include "check.h"
 #include "cpu/act.h"
-#include "cpu/scratch.h"
+#include "scratch.h"
 
 static nf_status check_matrix(const char *op, const char *name, nf_in t, int64_t rows, int64_t cols)
 {
@@ -37,7 +37,7 @@ nf_status nf_grouped_linear(nf_queue *q, nf_out y, nf_out pre, nf_in x, nf_in w,
         NF_TRY(check_matrix(op, "bias", arg->bias, w->dim[0], N));
     NF_TRY(nf_call_begin(q, op, 2.0 * (double)rows * (double)N * (double)K,
                          nf_call_bytes(x) + nf_call_bytes(w) + nf_call_bytes(y) + nf_call_bytes(pre),
-                         nf_cpu_grouped_linear_scratch(y, pre, x, w, groups, arg), &c));
+                         NF_SCRATCH(q, grouped_linear, y, pre, x, w, groups, arg), &c));
     return nf_call_end(&c, c.ops ? c.ops->grouped_linear(q, y, pre, x, w, groups, arg, c.scratch) : NF_OK);
 }
 
@@ -63,7 +63,7 @@ nf_status nf_grouped_dgrad(nf_queue *q, nf_out dx, nf_out act_again, float *drow
     NF_TRY(
         nf_call_begin(q, op, 2.0 * (double)rows * (double)N * (double)K,
                       nf_call_bytes(dy) + nf_call_bytes(w) + nf_call_bytes(dx) + nf_call_bytes(pre) + nf_call_bytes(act_again),
-                      nf_cpu_grouped_dgrad_scratch(dx, act_again, drow_weight, dy, w, pre, groups, arg), &c));
+                      NF_SCRATCH(q, grouped_dgrad, dx, act_again, drow_weight, dy, w, pre, groups, arg), &c));
     return nf_call_end(&c,
                        c.ops ? c.ops->grouped_dgrad(q, dx, act_again, drow_weight, dy, w, pre, groups, arg, c.scratch) : NF_OK);
 }
@@ -83,6 +83,6 @@ nf_status nf_grouped_wgrad(nf_queue *q, nf_grad dw, nf_grad dbias, nf_in dy, nf_
         return NF_OK;
     NF_TRY(nf_call_begin(q, op, dw.t.data ? 2.0 * (double)dy->dim[0] * (double)N * (double)K : 0.0,
                          nf_call_bytes(dy) + nf_call_bytes(x) + (dw.t.data ? nf_call_bytes(&dw.t) : 0.0),
-                         nf_cpu_grouped_wgrad_scratch(dw, dbias, dy, x, groups, arg), &c));
+                         NF_SCRATCH(q, grouped_wgrad, dw, dbias, dy, x, groups, arg), &c));
     return nf_call_end(&c, c.ops ? c.ops->grouped_wgrad(q, dw, dbias, dy, x, groups, arg, c.scratch) : NF_OK);
 }

@@ -4,7 +4,7 @@
 #include "call.h"
 #include "check.h"
 #include "cpu/act.h"
-#include "cpu/scratch.h"
+#include "scratch.h"
 
 static nf_status check_real_matrix(const char *op, const char *name, nf_in t, int64_t rows, int64_t cols)
 {
@@ -34,7 +34,7 @@ nf_status nf_linear(nf_queue *q, nf_out y, nf_out pre, nf_in x, nf_in w, const s
     }
     NF_TRY(nf_call_begin(q, op, 2.0 * (double)T * (double)N * (double)K,
                          nf_call_bytes(x) + nf_call_bytes(w) + nf_call_bytes(y) + nf_call_bytes(pre) + nf_call_bytes(arg->add),
-                         nf_cpu_linear_scratch(y, pre, x, w, arg), &c));
+                         NF_SCRATCH(q, linear, y, pre, x, w, arg), &c));
     return nf_call_end(&c, c.ops ? c.ops->linear(q, y, pre, x, w, arg, c.scratch) : NF_OK);
 }
 
@@ -61,7 +61,7 @@ nf_status nf_linear_dgrad(nf_queue *q, nf_out dx, nf_out act_again, nf_in dy, nf
     NF_TRY(nf_call_begin(q, op, 2.0 * (double)T * (double)N * (double)K,
                          nf_call_bytes(dy) + nf_call_bytes(w) + nf_call_bytes(dx) + nf_call_bytes(pre) +
                              nf_call_bytes(act_again) + nf_call_bytes(arg->add),
-                         nf_cpu_linear_dgrad_scratch(dx, act_again, dy, w, pre, arg), &c));
+                         NF_SCRATCH(q, linear_dgrad, dx, act_again, dy, w, pre, arg), &c));
     return nf_call_end(&c, c.ops ? c.ops->linear_dgrad(q, dx, act_again, dy, w, pre, arg, c.scratch) : NF_OK);
 }
 
@@ -78,6 +78,6 @@ nf_status nf_linear_wgrad(nf_queue *q, nf_grad dw, nf_grad db, nf_in dy, nf_in x
         return NF_OK;
     const double flops = dw.t.data ? 2.0 * (double)nf_tensor_count(x) * (double)dy->dim[1] : 0.0;
     NF_TRY(nf_call_begin(q, op, flops, nf_call_bytes(dy) + nf_call_bytes(x) + (dw.t.data ? nf_call_bytes(&dw.t) : 0.0),
-                         nf_cpu_linear_wgrad_scratch(dw, db, dy, x), &c));
+                         NF_SCRATCH(q, linear_wgrad, dw, db, dy, x), &c));
     return nf_call_end(&c, c.ops ? c.ops->linear_wgrad(q, dw, db, dy, x, c.scratch) : NF_OK);
 }

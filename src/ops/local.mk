@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-libnf_a_SOURCES += %D%/backend.h %D%/backend.c %D%/call.h %D%/call.c %D%/check.h %D%/check.c \
+libnf_a_SOURCES += %D%/backend.h %D%/backend.c %D%/call.h %D%/call.c %D%/scratch.h %D%/check.h %D%/check.c \
 	%D%/cpu/cpu.h %D%/cpu/scratch.h %D%/router_bias.c %D%/cpu/router_bias.c %D%/cpu/table.c %D%/cpu/vmath.h %D%/cpu/half.h \
 	%D%/cpu/blas.h %D%/cpu/blas.c %D%/cpu/mend_blas.c %D%/cpu/tiles.h %D%/cpu/tiles.c
 libnf_a_SOURCES += %D%/attention.c %D%/ssd.c %D%/route.c %D%/order.c %D%/head.c \
@@ -11,3 +11,8 @@ libnf_a_SOURCES += %D%/embed.c %D%/add_norm.c %D%/gated_norm.c %D%/conv_silu.c %
 	%D%/cpu/flat.c %D%/cpu/noise.h %D%/cpu/adamw.c
 libnf_a_SOURCES += %D%/linear.c %D%/grouped.c %D%/cpu/act.h %D%/cpu/act.c %D%/cpu/mats.h %D%/cpu/mats.c \
 	%D%/cpu/block.h %D%/cpu/block.c %D%/cpu/linear.c %D%/cpu/grouped.h %D%/cpu/grouped.c %D%/cpu/grouped_wgrad.c
+
+# Sizes are the program's; slots and kernels go into the plug-in.
+libnf_a_SOURCES += %D%/cuda/sizes.h %D%/cuda/layout.h %D%/cuda/sizes_attention.h %D%/cuda/sizes_gemm.h %D%/cuda/sizes_grouped.h \
+	%D%/cuda/sizes_rows.h %D%/cuda/sizes_ssd.h
+nf_gpu_sources += %D%/cuda/slots.h %D%/cuda/table.c %D%/cuda/kit.cuh %D%/cuda/flat.cu

@@ -2,7 +2,7 @@
 /* order.c: conditions of the ops between received rows and expert rows (ops.h). */
 #include "call.h"
 #include "check.h"
-#include "cpu/scratch.h"
+#include "scratch.h"
 
 nf_status nf_order_build(nf_queue *q, const struct nf_order *order, const int32_t *ids, const float *side, const int32_t *count,
                          int pad)
@@ -14,7 +14,7 @@ nf_status nf_order_build(nf_queue *q, const struct nf_order *order, const int32_
                        order->experts, (long long)order->row_cap, (long long)order->expert_cap, (long long)order->base, pad);
     NF_CHECK(order->base + order->expert_cap <= INT32_MAX);
     NF_TRY(nf_call_begin(q, "order_build", 0, 5.0 * sizeof(int32_t) * (double)(order->row_cap * order->k),
-                         nf_cpu_order_scratch(order), &c));
+                         NF_SCRATCH(q, order, order), &c));
     return nf_call_end(&c, c.ops ? c.ops->order_build(q, order, ids, side, count, pad, c.scratch) : NF_OK);
 }
 

@@ -2,7 +2,7 @@
 /* route.c: conditions of routing and its gradient (ops.h). */
 #include "call.h"
 #include "check.h"
-#include "cpu/scratch.h"
+#include "scratch.h"
 
 static nf_status conditions(const char *op, nf_in logits, nf_in scores, const struct nf_route_arg *a)
 {
@@ -26,7 +26,7 @@ nf_status nf_route(nf_queue *q, int32_t *ids, float *weights, nf_out scores, int
         return nf_fail(NF_EBUG, "route: %d experts of %d kept groups of %lld", arg->k, arg->groups_kept,
                        (long long)(logits->dim[1] / arg->groups));
     NF_TRY(nf_call_begin(q, "route", 4.0 * (double)nf_tensor_count(logits), 2 * nf_call_bytes(logits),
-                         nf_cpu_route_scratch(logits->dim[1], arg), &c));
+                         NF_SCRATCH(q, route, logits->dim[1], arg), &c));
     return nf_call_end(&c, c.ops ? c.ops->route(q, ids, weights, scores, load, logits, correction, arg, c.scratch) : NF_OK);
 }
 

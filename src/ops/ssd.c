@@ -3,7 +3,7 @@
 #include "call.h"
 #include "check.h"
 #include "cpu/cpu.h"
-#include "cpu/scratch.h"
+#include "scratch.h"
 
 static nf_status shape(const char *op, const struct nf_ssd_arg *a)
 {
@@ -45,10 +45,7 @@ static double flops(const struct nf_ssd_arg *a)
 
 size_t nf_ssd_kept(const nf_queue *q, const struct nf_ssd_arg *arg)
 {
-    nf_device *device = nf_queue_device((nf_queue *)q);
-    const struct nf_backend *ops = nf_device_ops(device);
-
-    return nf_device_kind(device) == NF_HOST || !ops ? nf_cpu_ssd_kept(arg) : ops->ssd_kept(arg);
+    return nf_device_kind(nf_queue_device((nf_queue *)q)) == NF_CUDA ? nf_cuda_ssd_kept(arg) : nf_cpu_ssd_kept(arg);
 }
 
 nf_status nf_ssd(nf_queue *q, nf_out y, void *kept, nf_in x, nf_in b, nf_in c, nf_in dt, nf_in dt_bias, nf_in a_log, nf_in d,
@@ -60,7 +57,7 @@ nf_status nf_ssd(nf_queue *q, nf_out y, void *kept, nf_in x, nf_in b, nf_in c, n
     NF_TRY(nf_check_matrix("ssd", "y", y, x->dtype, x->dim[0], x->dim[1]));
     NF_TRY(nf_call_begin(q, "ssd", flops(arg),
                          2 * nf_call_bytes(x) + nf_call_bytes(b) + nf_call_bytes(c) + (double)nf_ssd_kept(q, arg),
-                         nf_cpu_ssd_scratch(y, kept != NULL, x, b, c, arg), &call));
+                         NF_SCRATCH(q, ssd, y, kept != NULL, x, b, c, arg), &call));
     return nf_call_end(&call, call.ops ? call.ops->ssd(q, y, kept, x, b, c, dt, dt_bias, a_log, d, arg, call.scratch) : NF_OK);
 }
 
@@ -82,7 +79,7 @@ nf_status nf_ssd_bwd(nf_queue *q, nf_out dx, nf_out db, nf_out dc, nf_out ddt, n
     NF_TRY(check_sum(op, "dd", dd, arg->heads));
     NF_TRY(nf_call_begin(q, op, 2.5 * flops(arg),
                          3 * nf_call_bytes(x) + 2 * nf_call_bytes(b) + 2 * nf_call_bytes(c) + (double)nf_ssd_kept(q, arg),
-                         nf_cpu_ssd_bwd_scratch(x, b, arg), &call));
+                         NF_SCRATCH(q, ssd_bwd, x, b, arg), &call));
     return nf_call_end(&call, call.ops ? call.ops->ssd_bwd(q, dx, db, dc, ddt, ddt_bias, da_log, dd, dy, kept, x, b, c, dt,
                                                            dt_bias, a_log, d, arg, call.scratch)
                                        : NF_OK);

@@ -109,7 +109,8 @@ nf_status nf_engine_make_model(const struct nf_params *p, const nf_json *config,
 nf_status nf_engine_load(struct engine *e, const nf_st *source);
 nf_status nf_engine_export(struct engine *e, const nf_st *source, const char *dir);
 
-/* The device that backend.device asks for, with its ops. Errors: agreed */
-nf_status nf_engine_device(const struct nf_params *p, nf_device **device);
+/* The device that backend.device asks for, with its ops; what 'auto' became is written there. Collective over mpi_comm, before
+ * there is a mesh. Ranks of a node take its GPUs in turn. Errors: agreed */
+nf_status nf_engine_device(struct nf_params *p, const void *mpi_comm, nf_device **device);
 
 #endif

@@ -53,11 +53,47 @@ nf_status nf_engine_make_model(const struct nf_params *p, const nf_json *config,
                    (long long)p->parallel.ep, experts);
 }
 
-nf_status nf_engine_device(const struct nf_params *p, nf_device **device)
+/* The GPU for this rank of its node, with its ops. A failure of one rank is everybody's. */
+static nf_status open_gpu(const void *mpi_comm, int threads, nf_device *host, nf_device **gpu)
 {
-    nf_status s = nf_device_host((int)p->backend.threads, device);
+    nf_mesh *mesh;
 
+    NF_TRY(nf_mesh_new(mpi_comm, 1, host, &mesh)); /* only to know the node and to agree */
+    nf_status s = nf_device_cuda(nf_group_rank(nf_mesh_group(mesh, NF_NODE)), threads, gpu);
     if (!s)
-        s = nf_ops_attach(*device);
+        s = nf_ops_attach(*gpu);
+    s = nf_agree(mesh, s);
+    nf_mesh_free(mesh);
+    if (s) {
+        nf_device_free(*gpu);
+        *gpu = NULL;
+    }
+    return s;
+}
+
+nf_status nf_engine_device(struct nf_params *p, const void *mpi_comm, nf_device **device)
+{
+    const bool wanted = p->backend.device == NF_DEVICE_CUDA;
+    const int threads = (int)p->backend.threads;
+    nf_device *host = NULL, *gpu = NULL;
+    nf_status s = nf_device_host(threads, &host);
+
+    if (!s && p->backend.device != NF_DEVICE_CPU) {
+        s = open_gpu(mpi_comm, threads, host, &gpu);
+        if (s == NF_EDEVICE && !wanted) {
+            const char *why = nf_diagnosis();
+            nf_note("device    'auto' is the CPU here: %.*s", (int)strcspn(why, "\n"), why);
+            nf_diagnosis_clear();
+            s = NF_OK;
+        }
+    }
+    if (!s && !gpu)
+        s = nf_ops_attach(host);
+    if (s || gpu) {
+        nf_device_free(host);
+        host = NULL;
+    }
+    p->backend.device = gpu ? NF_DEVICE_CUDA : NF_DEVICE_CPU;
+    *device = gpu ? gpu : host;
     return s;
 }

@@ -71,7 +71,6 @@ static void choose_auto(struct nf_params *p)
 {
     p->model.dtype = NF_F32;
     p->optim.grad_dtype = NF_F32;
-    p->backend.device = NF_DEVICE_CPU;
     p->backend.attention = NF_ATTN_REFERENCE;
 }
 
@@ -87,7 +86,7 @@ nf_status nf_session_open(nf_input *input, const void *mpi_comm, int ranks, stru
         NF_TRY(nf_input_verdict(input));
     }
     choose_auto(p);
-    NF_TRY(nf_engine_device(p, &s->device));
+    NF_TRY(nf_engine_device(p, mpi_comm, &s->device));
     NF_TRY(nf_mesh_new(mpi_comm, (int)p->parallel.ep, s->device, &s->mesh));
     NF_TRY(nf_engine_read_config(s->mesh, p->model.path, &s->config));
     NF_TRY(nf_engine_make_model(p, s->config, &s->model));

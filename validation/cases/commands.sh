@@ -30,7 +30,9 @@ says 0 'the input is valid' "$NEMAFIT" --check "$tap_dir/run.nml"
 tap_ok $? "--check writes nothing"
 says 0 'the input is valid' "$MPIRUN_NP" 4 "$NEMAFIT" --check "$tap_dir/run.nml" parallel.ep=4
 says 64 'ep' "$MPIRUN_NP" 4 "$NEMAFIT" --check "$tap_dir/run.nml" parallel.ep=3
-says 64 'not in this version' "$NEMAFIT" --check "$tap_dir/run.nml" "backend.device='cuda'"
+says 64 'not in this version' "$NEMAFIT" --check "$tap_dir/run.nml" "parallel.dispatch='fused'"
+says 71 'plug-in is missing; looked for .*none.so' env NEMAFIT_GPU_SO="$tap_dir/none.so" "$NEMAFIT" --check "$tap_dir/run.nml" "backend.device='cuda'"
+says 71 'driver on this node\|cannot be loaded' env NEMAFIT_GPU_SO="$NEMAFIT" "$NEMAFIT" --check "$tap_dir/run.nml" "backend.device='cuda'"
 says 64 'not in this version' "$NEMAFIT" --check "$tap_dir/run.nml" "parallel.shard='full'"
 says 0 'step 3/3' "$NEMAFIT" "$tap_dir/run.nml"
 says 0 'golden: PASS' "$NEMAFIT" --golden "$srcdir/validation/golden/nemotron_h"

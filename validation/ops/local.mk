@@ -21,3 +21,5 @@ check_PROGRAMS += %D%/t_state
 %C%_t_state_SOURCES = %D%/t_state.c %D%/ref.h
 check_PROGRAMS += %D%/t_mend_blas
 %C%_t_mend_blas_SOURCES = %D%/t_mend_blas.c
+check_PROGRAMS += %D%/t_cuda
+%C%_t_cuda_SOURCES = %D%/t_cuda.c %D%/cudarig.c %D%/cudarig.h %D%/cuda_rows.h %D%/cuda_flat.c

@@ -12,9 +12,13 @@ compile() { # compile COMPILER HEADER FLAGS ...: an empty program that includes 
     shift 2
     printf '#include "%s"\n#include "%s"\nextern int nothing;\n' "$header" "$header" >"$tap_dir/one.source"
     # shellcheck disable=SC2086
-    (cd "$builddir" && $compiler "$@" -I"$srcdir" $NF_CPPFLAGS -fsyntax-only "$tap_dir/one.source")
+    (cd "$builddir" && $compiler "$@" -I"$srcdir" $NF_CPPFLAGS $NF_CUDA_CPPFLAGS -fsyntax-only "$tap_dir/one.source")
 }
 for header in $headers; do
+    if grep -qE '#include <(cuda|cublas|cudnn|nccl)' "$header" && [ -z "$NF_CUDA_CPPFLAGS" ]; then
+        tap_skip "$header: CUDA's headers are not here"
+        continue
+    fi
     # shellcheck disable=SC2086
     tap_check "$header as C" compile "$NF_CC" "$header" -x c -std=gnu11 $NF_OPENMP $warn
 done

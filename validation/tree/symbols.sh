@@ -15,12 +15,24 @@ LC_ALL=C uniq -d "$tap_dir/names" >"$tap_dir/list"
 test ! -s "$tap_dir/list"
 tap_ok $? "none is defined twice" || tap_note "$(cat "$tap_dir/list")"
 
+# The plug-in shows one function and wants none of the program's: what it needs comes through nf_host.
+if [ -e "$builddir/src/nemafit_gpu.so" ]; then
+    "$nm" -D --defined-only -P "$builddir/src/nemafit_gpu.so" | awk '$2 ~ /[TDB]/ { print $1 }' >"$tap_dir/shown"
+    test "$(cat "$tap_dir/shown")" = nf_gpu_open
+    tap_ok $? "nemafit_gpu.so shows nf_gpu_open alone" || tap_note "$(cat "$tap_dir/shown")"
+    "$nm" -D --undefined-only -P "$builddir/src/nemafit_gpu.so" | grep -E '^(nf_|MPI_|H5|cblas_)' >"$tap_dir/list"
+    test ! -s "$tap_dir/list"
+    tap_ok $? "it wants nothing of the program, of MPI, HDF5 or BLAS" || tap_note "$(cat "$tap_dir/list")"
+else
+    tap_skip "no GPU plug-in was built"
+fi
+
 if grep -q '^#define HAVE_SANITIZERS' "$builddir/src/config.h"; then
     tap_skip "sanitizers keep data of their own"
     tap_done
 fi
 # Variables lie in .data, .bss and their thread-local kin; constant tables in .rodata or .data.rel.ro.
-(cd "$builddir" && find src -name '*.o' ! -name main.o | LC_ALL=C sort) >"$tap_dir/objects"
+(cd "$builddir" && find src -name '*.o' ! -name main.o ! -path '*/cuda/*' | LC_ALL=C sort) >"$tap_dir/objects"
 sed -n 's/^state:/ /p' "$srcdir/scripts/layers" >"$tap_dir/state"
 while read -r object; do
     place=${object#src/}

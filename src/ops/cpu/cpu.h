@@ -24,7 +24,6 @@ nf_slot_attention nf_cpu_attention;
 nf_slot_attention_bwd nf_cpu_attention_bwd;
 nf_slot_conv_silu nf_cpu_conv_silu;
 nf_slot_conv_silu_bwd nf_cpu_conv_silu_bwd;
-nf_slot_ssd_kept nf_cpu_ssd_kept;
 nf_slot_ssd nf_cpu_ssd;
 nf_slot_ssd_bwd nf_cpu_ssd_bwd;
 nf_slot_route nf_cpu_route;

@@ -10,6 +10,7 @@
 
 size_t nf_cpu_attention_scratch(nf_in query, nf_in key, nf_in value, nf_in o, const struct nf_attention_arg *arg);
 size_t nf_cpu_attention_bwd_scratch(nf_in query, nf_in key, nf_in value, nf_in o, const struct nf_attention_arg *arg);
+size_t nf_cpu_ssd_kept(const struct nf_ssd_arg *arg); /* not scratch: what lives until the backward */
 size_t nf_cpu_ssd_scratch(nf_in y, bool kept, nf_in x, nf_in b, nf_in c, const struct nf_ssd_arg *arg);
 size_t nf_cpu_ssd_bwd_scratch(nf_in x, nf_in b, const struct nf_ssd_arg *arg);
 size_t nf_cpu_route_scratch(int64_t experts, const struct nf_route_arg *arg);

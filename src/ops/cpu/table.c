@@ -22,7 +22,6 @@ const struct nf_backend nf_backend_cpu = {
     .attention_bwd = nf_cpu_attention_bwd,
     .conv_silu = nf_cpu_conv_silu,
     .conv_silu_bwd = nf_cpu_conv_silu_bwd,
-    .ssd_kept = nf_cpu_ssd_kept,
     .ssd = nf_cpu_ssd,
     .ssd_bwd = nf_cpu_ssd_bwd,
     .route = nf_cpu_route,

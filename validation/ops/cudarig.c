@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cudarig.c: trials of CUDA ops against the CPU's (cudarig.h). */
+#include "cudarig.h"
+
+#include <stdarg.h>
+
+static void must(nf_status s, const char *what)
+{
+    if (s == NF_OK)
+        return;
+    printf("Bail out! %s: %s: %s\n", what, nf_status_name(s), nf_diagnosis());
+    exit(1);
+}
+
+static void *grab(size_t bytes)
+{
+    void *p = malloc(bytes ? bytes : 1);
+    must(p ? NF_OK : NF_ENOMEM, "test memory");
+    return p;
+}
+
+bool cuda_rig_open(struct cuda_rig *r, size_t work)
+{
+    *r = (struct cuda_rig){.work_bytes = {work, work}};
+    if (nf_device_cuda(0, 1, &r->device[1])) {
+        const char *why = nf_diagnosis();
+        printf("1..0 # SKIP %.*s\n", (int)strcspn(why, "\n"), why);
+        return false;
+    }
+    must(nf_device_host(4, &r->device[0]), "host");
+    must(nf_ops_attach(r->device[0]), "ops of the host");
+    r->ops = nf_device_ops(r->device[1]);
+    must(nf_device_gpu(r->device[1])->ops_bytes == sizeof *r->ops ? NF_OK : NF_EBUG, "a plug-in of another build");
+    printf("# %s, %s\n", nf_device_name(r->device[1]), nf_device_gpu_info(r->device[1])->about);
+    for (int s = 0; s < 2; s++) {
+        must(nf_device_alloc(r->device[s], r->work_bytes[s], "work", &r->block[s]), "work memory");
+        must(nf_arena_new("work", r->block[s], r->work_bytes[s], &r->work[s]), "work arena");
+        must(nf_queue_new(r->device[s], "compute", 0, r->work[s], &r->q[s]), "queue");
+    }
+    return true;
+}
+
+void cuda_rig_close(struct cuda_rig *r)
+{
+    for (int s = 0; s < 2; s++) {
+        nf_queue_free(r->q[s]);
+        nf_arena_free(r->work[s]);
+        nf_device_release(r->device[s], r->block[s], r->work_bytes[s]);
+        nf_device_free(r->device[s]);
+    }
+}
+
+struct cuda_trial cuda_trial_new(struct cuda_rig *rig, cuda_call *call, const void *opt, const char *fmt, ...)
+{
+    struct cuda_trial t = {.rig = rig, .call = call, .opt = opt};
+    va_list args;
+
+    va_start(args, fmt);
+    vsnprintf(t.what, sizeof t.what, fmt, args);
+    va_end(args);
+    return t;
+}
+
+static double draw(uint64_t *state)
+{
+    *state = *state * 6364136223846793005u + 1442695040888963407u;
+    return (double)(*state >> 11) / (double)(1ull << 52) - 1.0;
+}
+
+static void put(void *data, nf_dtype type, int64_t i, double x)
+{
+    switch (type) {
+    case NF_F32: ((float *)data)[i] = (float)x; break;
+    case NF_BF16: ((uint16_t *)data)[i] = nf_f32_to_bf16((float)x); break;
+    case NF_F16: ((uint16_t *)data)[i] = nf_f32_to_f16((float)x); break;
+    case NF_F64: ((double *)data)[i] = x; break;
+    default: must(NF_EBUG, "a type that is not drawn");
+    }
+}
+
+static double value(const void *data, nf_dtype type, int64_t i)
+{
+    switch (type) {
+    case NF_F32: return (double)((const float *)data)[i];
+    case NF_BF16: return (double)nf_bf16_to_f32(((const uint16_t *)data)[i]);
+    case NF_F16: return (double)nf_f16_to_f32(((const uint16_t *)data)[i]);
+    case NF_F64: return ((const double *)data)[i];
+    case NF_I32: return (double)((const int32_t *)data)[i];
+    case NF_I16: return (double)((const int16_t *)data)[i];
+    default: return (double)((const unsigned char *)data)[i];
+    }
+}
+
+/* The tensor of a new argument; `elements` are those of its whole allocation. */
+static int add(struct cuda_trial *t, const char *name, enum cuda_use use, double bound, nf_tensor shape, int64_t elements)
+{
+    struct cuda_arg *a = &t->arg[t->args];
+
+    must(t->args < CUDA_ARGS ? NF_OK : NF_EBUG, "too many arguments");
+    *a = (struct cuda_arg){.name = name, .use = use, .bound = bound};
+    a->bytes = (size_t)elements * nf_dtype_size(shape.dtype);
+    a->init = grab(a->bytes);
+    memset(a->init, 0xff, a->bytes); /* NaN, or -1 */
+    for (int s = 0; s < 2; s++) {
+        a->side[s] = shape;
+        must(nf_device_alloc(t->rig->device[s], a->bytes, name, &a->side[s].data), "argument");
+    }
+    return t->args++;
+}
+
+static int64_t offset(const nf_tensor *x, int64_t i)
+{
+    if (x->nd == 1)
+        return i;
+    if (x->nd == 2)
+        return i / x->dim[1] * x->stride[0] + i % x->dim[1];
+    const int64_t col = i % x->dim[2], row = i / x->dim[2];
+    return row / x->dim[1] * x->stride[0] + row % x->dim[1] * x->stride[1] + col;
+}
+
+static int drawn(struct cuda_trial *t, int k, double spread)
+{
+    struct cuda_arg *a = &t->arg[k];
+    uint64_t state = (uint64_t)(k + 1) * 2654435761u + (uint64_t)a->bytes;
+
+    if (a->use != CUDA_OUT)
+        for (int64_t i = 0, n = nf_tensor_count(&a->side[0]); i < n; i++)
+            put(a->init, a->side[0].dtype, offset(&a->side[0], i), spread * draw(&state));
+    return k;
+}
+
+int cuda_real(struct cuda_trial *t, const char *name, enum cuda_use use, double bound, nf_dtype type, int64_t rows,
+              int64_t cols, int64_t stride, double spread)
+{
+    stride = stride ? stride : cols;
+    return drawn(t, add(t, name, use, bound, nf_matrix(NULL, type, rows, cols, stride), rows * stride), spread);
+}
+
+int cuda_cube(struct cuda_trial *t, const char *name, enum cuda_use use, double bound, nf_dtype type, int64_t n, int64_t rows,
+              int64_t cols, double spread)
+{
+    return drawn(t, add(t, name, use, bound, nf_cube(NULL, type, n, rows, cols), n * rows * cols), spread);
+}
+
+int cuda_flat(struct cuda_trial *t, const char *name, enum cuda_use use, double bound, nf_dtype type, int64_t n,
+              const void *contents)
+{
+    int k = add(t, name, use, bound, nf_vector(NULL, type, n), n);
+
+    if (contents)
+        memcpy(t->arg[k].init, contents, t->arg[k].bytes);
+    else if (use != CUDA_OUT)
+        memset(t->arg[k].init, 0, t->arg[k].bytes);
+    return k;
+}
+
+float *cuda_initial(const struct cuda_trial *t, int arg, int64_t *n)
+{
+    const struct cuda_arg *a = &t->arg[arg];
+    *n = nf_tensor_count(&a->side[0]);
+    float *x = grab((size_t)*n * sizeof *x);
+    for (int64_t i = 0; i < *n; i++)
+        x[i] = (float)value(a->init, a->side[0].dtype, offset(&a->side[0], i));
+    return x;
+}
+
+void cuda_as_vector(struct cuda_trial *t, int arg)
+{
+    for (int s = 0; s < 2; s++) {
+        nf_tensor *x = &t->arg[arg].side[s];
+        *x = nf_vector(x->data, x->dtype, nf_tensor_count(x));
+    }
+}
+
+static nf_status place(struct cuda_trial *t, int side)
+{
+    for (int i = 0; i < t->args; i++)
+        NF_TRY(nf_copy(t->rig->q[side], t->arg[i].side[side].data, t->arg[i].init, t->arg[i].bytes));
+    return nf_queue_drain(t->rig->q[side]);
+}
+
+/* What was written beside the view: bytes that are not those of before. */
+static int64_t beside(const struct cuda_arg *a, const char *got)
+{
+    const nf_tensor *x = &a->side[1];
+    const size_t size = nf_dtype_size(x->dtype);
+    int64_t wrong = 0, elements = (int64_t)(a->bytes / size), n = nf_tensor_count(x);
+    if (n == elements)
+        return 0;
+    bool *inside = grab((size_t)elements);
+    memset(inside, 0, (size_t)elements);
+    for (int64_t i = 0; i < n; i++)
+        inside[offset(x, i)] = true;
+    for (int64_t i = 0; i < elements; i++)
+        wrong += !inside[i] && memcmp(got + (size_t)i * size, (const char *)a->init + (size_t)i * size, size) != 0;
+    free(inside);
+    return wrong;
+}
+
+static bool near(const struct cuda_trial *t, const struct cuda_arg *a, const char *got)
+{
+    const nf_tensor *x = &a->side[0];
+    double diff = 0, norm = 0, worst = -1;
+    int64_t n = nf_tensor_count(x), at = -1;
+
+    for (int64_t i = 0; i < n; i++) {
+        const double w = value(x->data, x->dtype, offset(x, i)), g = value(got, x->dtype, offset(x, i)), d = fabs(g - w);
+        const bool same = g == w || (isnan(g) && isnan(w));
+        norm += isfinite(w) ? w * w : 0;
+        diff += same ? 0 : d * d;
+        if (!same && !(d <= worst)) {
+            worst = d;
+            at = i;
+        }
+        if (!same && !isfinite(d))
+            break;
+    }
+    const double e = sqrt(diff) / (norm > 0 ? sqrt(norm) : 1);
+    const bool ok = at < 0 || (a->bound > 0 && e <= a->bound);
+    if (!ok || getenv("NF_TEST_VERBOSE"))
+        printf("#   %s: %s: error %.3g, bound %.3g", t->what, a->name, e, a->bound);
+    if (at >= 0 && (!ok || getenv("NF_TEST_VERBOSE"))) {
+        const int64_t cols = x->dim[x->nd - 1];
+        printf("; worst at [%lld, %lld] of [%lld, %lld]: got %.8g, want %.8g", (long long)(at / cols), (long long)(at % cols),
+               (long long)(n / cols), (long long)cols, value(got, x->dtype, offset(x, at)),
+               value(x->data, x->dtype, offset(x, at)));
+    }
+    if (!ok || getenv("NF_TEST_VERBOSE"))
+        printf("\n");
+    return ok;
+}
+
+static bool compare(struct cuda_trial *t, int i, const char *got, const char *first)
+{
+    const struct cuda_arg *a = &t->arg[i];
+    bool ok = true;
+
+    if (first) {
+        ok = memcmp(first, got, a->bytes) == 0;
+        if (!ok)
+            printf("#   %s: %s: other bits when repeated\n", t->what, a->name);
+        return ok;
+    }
+    if (a->use == CUDA_IN) {
+        ok = memcmp(a->init, got, a->bytes) == 0;
+        if (!ok)
+            printf("#   %s: %s: an input was written\n", t->what, a->name);
+        return ok;
+    }
+    ok = near(t, a, got);
+    const int64_t wrong = beside(a, got);
+    if (wrong)
+        printf("#   %s: %s: %lld elements beside the view written\n", t->what, a->name, (long long)wrong);
+    return ok && wrong == 0;
+}
+
+static nf_status run(struct cuda_trial *t, bool *ok)
+{
+    char *got[CUDA_ARGS] = {0}, *first[CUDA_ARGS] = {0};
+
+    NF_TRY(place(t, 0));
+    NF_TRY(t->call(t, t->rig->q[0], 0));
+    for (int i = 0; i < t->args; i++) {
+        got[i] = grab(t->arg[i].bytes);
+        first[i] = grab(t->arg[i].bytes);
+    }
+    nf_status s = NF_OK;
+    for (int r = 0; r < CUDA_REPEATS && !s; r++) {
+        s = place(t, 1);
+        if (!s)
+            s = t->call(t, t->rig->q[1], 1);
+        for (int i = 0; i < t->args && !s; i++)
+            s = nf_copy(t->rig->q[1], got[i], t->arg[i].side[1].data, t->arg[i].bytes);
+        if (!s)
+            s = nf_queue_drain(t->rig->q[1]);
+        for (int i = 0; i < t->args && !s; i++) {
+            *ok = compare(t, i, got[i], r ? first[i] : NULL) && *ok;
+            if (!r)
+                memcpy(first[i], got[i], t->arg[i].bytes);
+        }
+    }
+    for (int i = 0; i < t->args; i++) {
+        free(got[i]);
+        free(first[i]);
+    }
+    return s;
+}
+
+bool cuda_try(struct cuda_trial *t)
+{
+    bool ok = true;
+    nf_status s = run(t, &ok);
+
+    if (s) {
+        printf("#   %s: %s: %s\n", t->what, nf_status_name(s), nf_diagnosis());
+        nf_diagnosis_clear();
+        ok = false;
+    }
+    for (int i = 0; i < t->args; i++) {
+        for (int k = 0; k < 2; k++)
+            nf_device_release(t->rig->device[k], t->arg[i].side[k].data, t->arg[i].bytes);
+        free(t->arg[i].init);
+    }
+    tap_ok(ok, "%s", t->what);
+    fflush(stdout);
+    return ok;
+}

@@ -5,6 +5,7 @@ noinst_HEADERS = \
 	%D%/nemafit/base.h \
 	%D%/nemafit/choices.h \
 	%D%/nemafit/device.h \
+	%D%/nemafit/gpu.h \
 	%D%/nemafit/input.h \
 	%D%/nemafit/io/dataset.h \
 	%D%/nemafit/io/safetensors.h \

@@ -151,6 +151,7 @@ nf_status nf_conv_silu_bwd(nf_queue *q, nf_out dx, nf_grad dw, nf_grad db, nf_in
 
 struct nf_ssd_arg {
     int heads, head_dim, groups, state, chunk; /* chunk: tile of the scan, free to choose */
+    nf_dtype dtype;                            /* of x: the states kept may be rounded to it */
     float dt_lo, dt_hi;                        /* clamp of softplus(dt + bias) */
     nf_seq seq;
 };

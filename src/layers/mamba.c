@@ -23,6 +23,7 @@ static struct nf_ssd_arg ssd_arg(const nf_run *run, const struct nf_mamba_conf *
                                .groups = c->groups,
                                .state = c->state,
                                .chunk = c->chunk,
+                               .dtype = c->dtype,
                                .dt_lo = c->dt_lo,
                                .dt_hi = c->dt_hi,
                                .seq = run->seq};

@@ -15,4 +15,6 @@ libnf_a_SOURCES += %D%/linear.c %D%/grouped.c %D%/cpu/act.h %D%/cpu/act.c %D%/cp
 # Sizes are the program's; slots and kernels go into the plug-in.
 libnf_a_SOURCES += %D%/cuda/sizes.h %D%/cuda/layout.h %D%/cuda/sizes_attention.h %D%/cuda/sizes_gemm.h %D%/cuda/sizes_grouped.h \
 	%D%/cuda/sizes_rows.h %D%/cuda/sizes_ssd.h
-nf_gpu_sources += %D%/cuda/slots.h %D%/cuda/table.c %D%/cuda/kit.cuh %D%/cuda/flat.cu
+nf_gpu_sources += %D%/cuda/slots.h %D%/cuda/table.c %D%/cuda/kit.cuh %D%/cuda/flat.cu \
+	%D%/cuda/tile.cuh %D%/cuda/ssd.cuh %D%/cuda/ssd_prepare.cu %D%/cuda/ssd.cu %D%/cuda/ssd_bwd.cuh %D%/cuda/ssd_bwd.cu \
+	%D%/cuda/ssd_bwd_chunk.cu

@@ -23,5 +23,6 @@ void cuda_test_cast(struct cuda_rig *rig);
 void cuda_test_add(struct cuda_rig *rig);
 void cuda_test_fill(struct cuda_rig *rig);
 void cuda_test_sumsq(struct cuda_rig *rig);
+void cuda_test_ssd(struct cuda_rig *rig);
 
 #endif

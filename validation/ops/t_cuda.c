@@ -11,10 +11,8 @@ static const struct row {
     size_t slot;
     void (*test)(struct cuda_rig *rig);
 } table[] = {
-    {"cast", SLOT(cast), cuda_test_cast},
-    {"add", SLOT(add), cuda_test_add},
-    {"fill", SLOT(fill), cuda_test_fill},
-    {"sumsq", SLOT(sumsq), cuda_test_sumsq},
+    {"cast", SLOT(cast), cuda_test_cast},    {"add", SLOT(add), cuda_test_add}, {"fill", SLOT(fill), cuda_test_fill},
+    {"sumsq", SLOT(sumsq), cuda_test_sumsq}, {"ssd", SLOT(ssd), cuda_test_ssd},
 };
 
 int main(int argc, char **argv)

@@ -14,6 +14,8 @@ static const char *describe(const nf_device *device, char out[160])
 static const struct nf_backend backend = {
     .name = "cuda",
     .describe = describe,
+    .ssd = nf_cuda_ssd,
+    .ssd_bwd = nf_cuda_ssd_bwd,
     .sumsq = nf_cuda_sumsq,
     .cast = nf_cuda_cast,
     .add = nf_cuda_add,

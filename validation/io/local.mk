@@ -7,7 +7,8 @@ check_PROGRAMS += \
 	%D%/t_model_level.mpi \
 	%D%/t_read_write.mpi \
 	%D%/t_refusals.mpi \
-	%D%/t_dataset_ranks.mpi
+	%D%/t_dataset_ranks.mpi \
+	%D%/t_snapshot.mpi
 nf_io_make = %D%/make.c %D%/make.h
 nf_io_toy = $(nf_io_make) %D%/toy.c %D%/toy.h
 nf_io_rig = $(nf_io_toy) %D%/rig.c %D%/rig.h
@@ -19,3 +20,5 @@ nf_io_rig = $(nf_io_toy) %D%/rig.c %D%/rig.h
 %C%_t_refusals_mpi_SOURCES = %D%/t_refusals.c $(nf_io_rig)
 %C%_t_dataset_ranks_mpi_SOURCES = %D%/t_dataset_ranks.c $(nf_io_make)
 %C%_t_nomem_SOURCES = %D%/t_nomem.c $(nf_io_toy)
+nf_io_snaprig = %D%/snaprig.c %D%/snaprig.h
+%C%_t_snapshot_mpi_SOURCES = %D%/t_snapshot.c $(nf_io_snaprig)

@@ -79,10 +79,13 @@ void nf_model_reserve(const nf_model *model, nf_exchange *x, int64_t tokens_max,
 /* ---- residency ------------------------------------------------------------------------------------------------------------
  */
 /*
- * A unit's parameters lie in flat runs by {dense, expert} x {dtype} x {trained, frozen}. One table of pieces serves optimizer,
- * norm, checkpoint and snapshot. Under shard = 'none' every rank holds whole dense tensors and its experts; acquire and release
- * only arrange gradients. With one micro-batch a step a unit's gradients are taken from the high end of the step arena when its
- * backward starts, where consumed activations lay; else they lie in the state arena.
+ * A unit's parameters lie in flat runs by {dense, expert} x {dtype} x {trained, frozen} (and by the type of gradients, where it
+ * differs). One table of pieces serves optimizer, norm, checkpoint and snapshot. What is held beside a trained weight follows
+ * from the scheme (struct nf_adamw_run) and the type of its gradient: bf16 if its weight is and grad_dtype says so; NF_AUTO:
+ * bf16 where it is written once a step, fp32 where it is summed up (several micro-batches, reused parameters). Under shard =
+ * 'none' every rank holds whole dense tensors and its experts; acquire and release only arrange gradients. With one micro-batch
+ * a step a unit's gradients are taken from the high end of the step arena when its backward starts, where consumed activations
+ * lay; else they lie in the state arena.
  */
 typedef struct nf_residency nf_residency;
 struct nf_residency_arg {
@@ -94,7 +97,9 @@ struct nf_residency_arg {
     nf_queue *reduce; /* gradient reductions */
     enum nf_shard shard;
     int micro_batches; /* a step */
-    bool optimizer;    /* with moments; false: forward only */
+    bool optimizer;    /* with moments; false: forward only, with weights alone */
+    enum nf_state_scheme scheme;
+    int grad_dtype; /* NF_AUTO, NF_F32, NF_BF16: of bf16 parameters */
 };
 nf_status nf_residency_new(const struct nf_residency_arg *arg, nf_residency **res);
 void nf_residency_free(nf_residency *res);
@@ -114,9 +119,14 @@ struct nf_flat {
     int unit;
 };
 int nf_residency_flats(nf_residency *res, struct nf_flat **flats); /* valid until nf_residency_free; g as of now */
-/* Every parameter of the model and where its local piece lies (kind 0: weights, 1: m, 2: v, 3: gradients of this step). */
-enum nf_kind { NF_WEIGHTS, NF_MOMENT1, NF_MOMENT2, NF_GRADIENTS };
+/*
+ * Every parameter of the model and where its local piece lies: data NULL where a parameter has no such thing. Remainders
+ * (split) and masters (bf16 weights with state fp32) are also found beside the weights (struct nf_named); gradients are those
+ * of this step. nf_residency_types: the element type of each parameter's data. Both tables are valid until nf_residency_free.
+ */
+enum nf_kind { NF_WEIGHTS, NF_MOMENT1, NF_MOMENT2, NF_GRADIENTS, NF_REMAINDERS, NF_MASTERS, NF_KINDS };
 int nf_residency_named(nf_residency *res, enum nf_kind kind, const nf_named **named);
+const nf_dtype *nf_residency_types(const nf_residency *res, enum nf_kind kind);
 nf_status nf_residency_init_random(nf_residency *res, uint64_t seed);
 
 /* ---- running

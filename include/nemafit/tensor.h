@@ -58,6 +58,7 @@ typedef struct nf_param_desc {
     bool frozen; /* by model.freeze, or a buffer */
     bool decay;
     bool buffer; /* never has a gradient (router correction bias) */
+    bool reused; /* used more than once in a forward (tied, repeated): its gradient is written several times a micro-batch */
     int unit;    /* of which it is part */
 } nf_param_desc;
 
@@ -73,6 +74,10 @@ typedef struct nf_named {
     const nf_param_desc *desc;
     nf_piece piece;
     void *data; /* of the piece's first element */
+    /* Of a bf16 weight whose fp32 value is known: the remainder, which makes it one together with data (nf_join_f32), or the
+     * value itself. Both NULL: data is all there is. */
+    int16_t *low;
+    float *master;
 } nf_named;
 
 /* A gradient to be written: {tensor, accumulate}. data NULL: not wanted (frozen). Overwriting writes every element, zeros

@@ -172,6 +172,21 @@ static void check_optim(nf_input *input)
                           p->optim.lr);
 }
 
+/* What is for bf16 weights alone. Whether 'auto' is bf16 is known once there is a device. */
+static void check_types(nf_input *input)
+{
+    const struct nf_params *p = &input->params;
+    if (p->model.dtype != NF_F32 || !is_fine(input, "model", "dtype"))
+        return;
+    if (p->optim.state != NF_STATE_FP32 && is_fine(input, "optim", "state"))
+        nf_input_complain(input, "optim", "state", "Change state to 'fp32', or model.dtype to 'bf16'.",
+                          "state = '%s' is for bf16 weights: with dtype = 'fp32' the weight is its own master",
+                          p->optim.state == NF_STATE_SPLIT ? "split" : "bf16");
+    if (p->optim.grad_dtype == NF_BF16 && is_fine(input, "optim", "grad_dtype"))
+        nf_input_complain(input, "optim", "grad_dtype", "Change grad_dtype to 'auto' or 'fp32', or model.dtype to 'bf16'.",
+                          "grad_dtype = 'bf16' is for bf16 weights: with dtype = 'fp32' gradients are fp32");
+}
+
 /* The same directory, as far as spelling tells. */
 static bool same_path(const char *a, const char *b)
 {
@@ -208,5 +223,6 @@ void nf_check(nf_input *input, bool needs_all)
     check_data(input, needs_all);
     check_train(input);
     check_optim(input);
+    check_types(input);
     check_output(input);
 }

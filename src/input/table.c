@@ -20,14 +20,13 @@
 #define ROW(g, k) FIELD(g.k, #g, #k)
 
 #define GPU "GPUs"
-#define BF16 "bf16 arithmetic"
 #define SNAPSHOTS "snapshots"
 #define MTP "multi-token prediction"
 #define BENCHMARK "the benchmark"
 #define HUGE_INT 9.3e18 /* above every int64: no bound */
 
 static const struct nf_choice inits[] = {{"checkpoint", NF_INIT_CHECKPOINT, NULL}, {"random", NF_INIT_RANDOM, NULL}, {0}};
-static const struct nf_choice dtypes[] = {{"auto", NF_AUTO, NULL}, {"fp32", NF_F32, NULL}, {"bf16", NF_BF16, BF16}, {0}};
+static const struct nf_choice dtypes[] = {{"auto", NF_AUTO, NULL}, {"fp32", NF_F32, NULL}, {"bf16", NF_BF16, NULL}, {0}};
 static const struct nf_choice recomputes[] = {
     {"none", NF_RECOMPUTE_NONE, NULL}, {"selective", NF_RECOMPUTE_SELECTIVE, NULL}, {"block", NF_RECOMPUTE_BLOCK, NULL}, {0}};
 static const struct nf_choice formats[] = {
@@ -43,7 +42,7 @@ static const struct nf_choice aux_modes[] = {
 static const struct nf_choice schedules[] = {
     {"constant", NF_CONSTANT, NULL}, {"linear", NF_LINEAR, NULL}, {"cosine", NF_COSINE, NULL}, {"wsd", NF_WSD, NULL}, {0}};
 static const struct nf_choice states[] = {
-    {"fp32", NF_STATE_FP32, NULL}, {"split", NF_STATE_SPLIT, BF16}, {"bf16", NF_STATE_BF16, BF16}, {0}};
+    {"fp32", NF_STATE_FP32, NULL}, {"split", NF_STATE_SPLIT, NULL}, {"bf16", NF_STATE_BF16, NULL}, {0}};
 static const struct nf_choice devices[] = {
     {"auto", NF_DEVICE_AUTO, NULL}, {"cpu", NF_DEVICE_CPU, NULL}, {"cuda", NF_DEVICE_CUDA, NULL}, {0}};
 static const struct nf_choice backends[] = {
@@ -69,8 +68,8 @@ const struct nf_row nf_table[] = {
     {ROW(model, init), .standard = "'checkpoint'", .choice = inits,
      .help = "Where the weights come from: the checkpoint, or random numbers keyed by train.seed."},
     {ROW(model, dtype), .standard = "'auto'", .choice = dtypes, .also = "precision torch_dtype",
-     .help = "Type of parameters and activations. Sums, norms, softmax and routers are fp32 in any case. 'auto': fp32 on a "
-             "CPU, bf16 on a GPU."},
+     .help = "Type of parameters and activations. Sums, norms, softmax and routers are fp32 in any case, and so are Mamba2's "
+             "A_log, D and dt_bias. 'auto': fp32 on a CPU, bf16 on a GPU."},
     {ROW(model, recompute), .standard = "'none'", .choice = recomputes,
      .also = "gradient_checkpointing activation_checkpointing",
      .help =
@@ -182,11 +181,13 @@ const struct nf_row nf_table[] = {
     {ROW(optim, no_decay), .standard = "'*norm*', '*.bias', '*A_log', '*.D', '*dt_bias'",
      .help = "Tensors without weight decay, as patterns over the names in the checkpoint. '' alone: all tensors decay."},
     {ROW(optim, state), .standard = "'fp32'", .choice = states,
-     .help = "How AdamW's state is stored beside bf16 weights: fp32 master and moments; a 16-bit remainder that makes the "
-             "weight an exact fp32 master, and bf16 moments; or no master. With dtype fp32: 'fp32'."},
+     .help = "How AdamW's state is stored beside bf16 weights: 'fp32': fp32 master and moments, 16 bytes a parameter with "
+             "weight and bf16 gradient. 'split': a 16-bit remainder that makes the weight an exact fp32 master, and bf16 "
+             "moments, 10 bytes. 'bf16': bf16 moments and no master, 8 bytes. bf16 moments, and weights without master, are "
+             "rounded stochastically. With dtype = 'fp32' the weight is its own master, and state must be 'fp32'."},
     {ROW(optim, grad_dtype), .standard = "'auto'", .choice = dtypes, .also = "grad_type gradient_dtype",
-     .help = "Type in which gradients are summed. 'auto': bf16 only where a gradient of bf16 weights is written once a step, "
-             "else fp32."},
+     .help = "Type in which gradients of bf16 weights are kept; those of fp32 weights are fp32. 'auto': bf16 where a gradient "
+             "is written once a step, fp32 where several micro-batches or uses of a tensor are summed up."},
 
     {ROW(backend, device), .standard = "'auto'", .choice = devices,
      .help = "Where the model runs. 'auto': on a GPU if there is one, else on the CPU."},
@@ -220,7 +221,8 @@ const struct nf_row nf_table[] = {
     {FIELD(export_.every, "export", "every"), .standard = "0", .unit = "steps", .low = 0, .high = HUGE_INT,
      .help = "Steps from one export to the next. 0: only at the end."},
     {FIELD(export_.dtype, "export", "dtype"), .standard = "'source'", .choice = export_dtypes,
-     .help = "Type of the exported tensors. 'source': each as in the checkpoint."},
+     .help = "Type of the exported tensors. 'source': each as in the checkpoint. Of bf16 weights with an fp32 master, fp32 and "
+             "fp16 tensors get the master's values, bf16 tensors the weights."},
     {FIELD(export_.shard_gb, "export", "shard_gb"), .standard = "0.0", .unit = "GB", .low = 0, .high = 1e6,
      .also = "max_shard_size", .help = "Largest size of one file. 0: tensors lie in the same files as in the checkpoint."},
 

@@ -31,16 +31,33 @@ void nf_residency_local(const nf_residency *res, const nf_param_desc *d, int64_t
 
 static struct run *run_of(nf_residency *res, const nf_param_desc *d)
 {
+    nf_dtype type[NF_KINDS];
     struct run *r;
 
+    nf_residency_types_of(res, d, type);
     for (int i = 0; i < res->runs; i++) {
         r = &res->run[i];
-        if (r->unit == d->unit && r->spread == d->spread && r->dtype == d->dtype && r->trained == !d->frozen)
+        if (r->unit == d->unit && r->spread == d->spread && r->trained == !d->frozen && !memcmp(r->type, type, sizeof type))
             return r;
     }
     r = &res->run[res->runs++];
-    *r = (struct run){.unit = d->unit, .spread = d->spread, .dtype = d->dtype, .trained = !d->frozen};
+    *r = (struct run){.unit = d->unit, .spread = d->spread, .trained = !d->frozen};
+    memcpy(r->type, type, sizeof type);
     return r;
+}
+
+static nf_status tables_new(nf_residency *res, size_t params)
+{
+    bool all = true;
+
+    res->run = calloc(params, sizeof *res->run);
+    res->flat = calloc(params, sizeof *res->flat);
+    for (int k = 0; k < NF_KINDS; k++) {
+        res->named[k] = calloc(params, sizeof *res->named[k]);
+        res->types[k] = calloc(params, sizeof *res->types[k]);
+        all = all && res->named[k] && res->types[k];
+    }
+    return all && res->run && res->flat ? NF_OK : nf_fail(NF_ENOMEM, "no memory for the tables of %zu parameters", params);
 }
 
 /* Runs and their pieces; every table is as long as the parameter list at most. */
@@ -48,12 +65,7 @@ static nf_status lay_out(nf_residency *res)
 {
     const nf_model *m = res->arg.model;
 
-    res->run = calloc((size_t)m->params, sizeof *res->run);
-    res->flat = calloc((size_t)m->params, sizeof *res->flat);
-    for (int k = 0; k < 4; k++)
-        res->named[k] = calloc((size_t)m->params, sizeof *res->named[k]);
-    if (!res->run || !res->flat || !res->named[0] || !res->named[1] || !res->named[2] || !res->named[3])
-        return nf_fail(NF_ENOMEM, "no memory for the tables of %d parameters", m->params);
+    NF_TRY(tables_new(res, (size_t)m->params));
     for (int p = 0; p < m->params; p++) {
         const nf_param_desc *d = &m->desc[p];
         struct run *r = run_of(res, d);
@@ -65,38 +77,11 @@ static nf_status lay_out(nf_residency *res)
         nf_residency_local(res, d, &first, &count);
         r->piece[r->pieces++] =
             (struct nf_adamw_piece){.flat = r->n, .count = count, .decay = d->decay, .param = p, .first = first};
-        for (int k = 0; k < 4; k++)
+        for (int k = 0; k < NF_KINDS; k++) {
             res->named[k][p] = (nf_named){.desc = d, .piece = {.param = p, .first = first, .count = count, .flat = r->n}};
+            res->types[k][p] = r->type[k];
+        }
         r->n += (count + step - 1) / step * step;
-    }
-    return NF_OK;
-}
-
-size_t nf_residency_grad_bytes(const struct run *r)
-{
-    return (size_t)r->n * sizeof(float);
-}
-
-static nf_status take(nf_residency *res)
-{
-    nf_arena *state = res->arg.state;
-
-    for (int i = 0; i < res->runs; i++) {
-        struct run *r = &res->run[i];
-        bool expert = r->spread == NF_EXPERT;
-        size_t bytes = (size_t)r->n * nf_dtype_size(r->dtype), full = nf_residency_grad_bytes(r);
-        NF_TRY(nf_arena_get(state, NF_LOW, bytes, expert ? "expert weights" : "dense weights", (void **)&r->w));
-        NF_TRY(nf_fill_zero(res->arg.queue, r->w, bytes));
-        if (!r->trained || !res->arg.optimizer)
-            continue;
-        NF_TRY(nf_arena_get(state, NF_LOW, full, expert ? "expert moments" : "dense moments", (void **)&r->m));
-        NF_TRY(nf_arena_get(state, NF_LOW, full, expert ? "expert moments" : "dense moments", (void **)&r->v));
-        NF_TRY(nf_fill_zero(res->arg.queue, r->m, full));
-        NF_TRY(nf_fill_zero(res->arg.queue, r->v, full));
-        if (res->passing)
-            continue;
-        NF_TRY(nf_arena_get(state, NF_LOW, full, expert ? "expert gradients" : "dense gradients", (void **)&r->g));
-        NF_TRY(nf_fill_zero(res->arg.queue, r->g, full));
     }
     return NF_OK;
 }
@@ -120,15 +105,15 @@ static void point(nf_residency *res, struct run *r)
     for (int i = 0; i < r->pieces; i++) {
         const struct nf_adamw_piece *e = &r->piece[i];
         nf_param *p = m->param[e->param];
-        size_t at = (size_t)e->flat;
-        p->w = view(res, &m->desc[e->param], r->dtype, r->w + at * nf_dtype_size(r->dtype));
+        nf_named *weight = &res->named[NF_WEIGHTS][e->param];
+        for (int k = 0; k < NF_KINDS; k++)
+            res->named[k][e->param].data = r->data[k] ? r->data[k] + (size_t)e->flat * nf_dtype_size(r->type[k]) : NULL;
+        weight->low = res->named[NF_REMAINDERS][e->param].data;
+        weight->master = res->named[NF_MASTERS][e->param].data;
+        p->w = view(res, &m->desc[e->param], r->type[NF_WEIGHTS], weight->data);
         p->g = (nf_grad){0};
-        if (r->g)
-            p->g.t = view(res, &m->desc[e->param], NF_F32, r->g + at * sizeof(float));
-        res->named[NF_WEIGHTS][e->param].data = p->w.data;
-        res->named[NF_MOMENT1][e->param].data = r->m ? r->m + at * sizeof(float) : NULL;
-        res->named[NF_MOMENT2][e->param].data = r->v ? r->v + at * sizeof(float) : NULL;
-        res->named[NF_GRADIENTS][e->param].data = r->g ? p->g.t.data : NULL;
+        if (r->data[NF_GRADIENTS])
+            p->g.t = view(res, &m->desc[e->param], r->type[NF_GRADIENTS], res->named[NF_GRADIENTS][e->param].data);
     }
 }
 
@@ -143,7 +128,7 @@ nf_status nf_residency_new(const struct nf_residency_arg *arg, nf_residency **ou
     res->passing = arg->optimizer && arg->micro_batches == 1;
     s = arg->shard == NF_SHARD_NONE ? lay_out(res) : nf_fail(NF_EUSAGE, "parallel.shard: only 'none' is in this version");
     if (!s)
-        s = take(res);
+        s = nf_residency_take(res);
     if (s) {
         nf_residency_free(res);
         return s;
@@ -160,8 +145,10 @@ void nf_residency_free(nf_residency *res)
         return;
     for (int i = 0; i < res->runs; i++)
         free(res->run[i].piece);
-    for (int k = 0; k < 4; k++)
+    for (int k = 0; k < NF_KINDS; k++) {
         free(res->named[k]);
+        free(res->types[k]);
+    }
     free(res->flat);
     free(res->run);
     free(res);
@@ -170,14 +157,17 @@ void nf_residency_free(nf_residency *res)
 /* Gradients of a unit, from the high end of the step arena: where consumed activations lay. */
 static nf_status take_passing(nf_residency *res, struct run *r)
 {
-    const char *what = r->spread == NF_EXPERT ? "expert gradients" : "dense gradients";
+    const size_t each = nf_dtype_size(r->type[NF_GRADIENTS]);
+    char *g;
 
-    NF_TRY(nf_arena_get(res->arg.step, NF_HIGH, nf_residency_grad_bytes(r), what, (void **)&r->g));
+    NF_TRY(
+        nf_arena_get(res->arg.step, NF_HIGH, nf_run_bytes(r, NF_GRADIENTS), nf_residency_what(r, NF_GRADIENTS), (void **)&g));
     for (int i = 0; i < r->pieces; i++) {
         int64_t end = r->piece[i].flat + r->piece[i].count, next = i + 1 < r->pieces ? r->piece[i + 1].flat : r->n;
         if (next > end)
-            NF_TRY(nf_fill_zero(res->arg.queue, r->g + (size_t)end * sizeof(float), (size_t)(next - end) * sizeof(float)));
+            NF_TRY(nf_fill_zero(res->arg.queue, g + (size_t)end * each, (size_t)(next - end) * each));
     }
+    r->data[NF_GRADIENTS] = g;
     point(res, r);
     return NF_OK;
 }
@@ -187,7 +177,7 @@ nf_status nf_acquire(nf_residency *res, int unit, enum nf_direction direction, b
     (void)direction; /* whole tensors are here already: nothing to prefetch */
     for (int i = 0; i < res->runs && want_grads && res->passing; i++) {
         struct run *r = &res->run[i];
-        if (r->unit == unit && r->trained && !r->g)
+        if (r->unit == unit && r->trained && !r->data[NF_GRADIENTS])
             NF_TRY(take_passing(res, r));
     }
     return NF_OK;
@@ -204,7 +194,7 @@ void nf_residency_begin_step(nf_residency *res)
         struct run *r = &res->run[i];
         r->reduced = NF_DONE;
         if (res->passing)
-            r->g = NULL;
+            r->data[NF_GRADIENTS] = NULL;
         point(res, r);
     }
 }

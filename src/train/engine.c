@@ -51,7 +51,9 @@ nf_status nf_engine_assemble(struct engine *e)
                                     .reduce = e->gq,
                                     .shard = (enum nf_shard)e->arg.params->parallel.shard,
                                     .micro_batches = e->arg.micro_batches,
-                                    .optimizer = e->arg.optimizer};
+                                    .optimizer = e->arg.optimizer,
+                                    .scheme = (enum nf_state_scheme)e->arg.params->optim.state,
+                                    .grad_dtype = e->arg.params->optim.grad_dtype};
     NF_TRY(nf_residency_new(&res, &e->res));
     NF_TRY(nf_tape_new(m, &e->tape));
     e->optim = calloc((size_t)m->params, sizeof *e->optim);
@@ -156,7 +158,7 @@ nf_status nf_engine_update(struct engine *e)
                                      .beta2 = p->optim.beta2,
                                      .eps = p->optim.eps,
                                      .weight_decay = p->optim.weight_decay,
-                                     .scheme = NF_STATE_FP32,
+                                     .scheme = (enum nf_state_scheme)p->optim.state,
                                      .seed = (uint64_t)p->train.seed};
     bool first_copy = nf_group_rank(nf_mesh_group(e->mesh, NF_EDP)) == 0;
     struct nf_flat *flat;

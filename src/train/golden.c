@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * golden.c: `nemafit --golden DIR`: load DIR's checkpoint in fp32, repeat its forward, gradients and steps, and hold every
- * figure to its bound. Rows are dealt in blocks; a rank without rows runs T = 0 and joins every collective.
+ * figure to its bound (in bf16, if asked for: tell every figure). Rows are dealt in blocks; a rank without rows runs T = 0 and
+ * joins every collective.
  */
 #include <math.h>
 #include <stdio.h>
@@ -159,6 +160,9 @@ static nf_status open_model(nf_input *input, const char *dir, const void *mpi_co
         free(p->optim.no_decay.item[i]);
     free(p->optim.no_decay.item);
     p->optim.no_decay = (nf_strings){0}; /* the reference decays every parameter */
+    if (p->model.dtype == NF_AUTO)
+        p->model.dtype = NF_F32;
+    g->half = p->model.dtype == NF_BF16;
     if (!p->model.path)
         return nf_fail(NF_ENOMEM, "no memory for a path");
     if (ranks % p->parallel.ep)
@@ -189,7 +193,7 @@ nf_status nf_train_golden(const char *dir, nf_input *input, const void *mpi_comm
     if (!status)
         status = repeat(&g, &rows);
     if (!status) {
-        nf_note("golden: %s", g.failed ? "FAIL" : "PASS");
+        nf_note("golden: %s", g.failed ? "FAIL" : g.half ? "finite; bounds are for model.dtype = 'fp32'" : "PASS");
         if (g.failed)
             status = nf_fail(NF_EDIVERGED, "%s: some figures are beyond their bounds", dir);
     }

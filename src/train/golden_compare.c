@@ -10,9 +10,13 @@
 
 void nf_golden_figure(struct golden *g, const char *name, double error, double bound, const char *worst)
 {
-    bool holds = error <= bound; /* NaN does not */
+    bool holds = g->half ? isfinite(error) : error <= bound; /* NaN does not */
 
     g->failed |= !holds;
+    if (g->half) {
+        nf_note("%-26s %.3e%s%s%s", name, error, *worst ? "  " : "", worst, holds ? "" : "  FAIL");
+        return;
+    }
     nf_note("%-26s %.3e  (bound %.0e)%s%s%s", name, error, bound, *worst ? "  " : "", worst, holds ? "" : "  FAIL");
 }
 
@@ -32,17 +36,22 @@ static void differences(const struct golden *g, const float *ref, const float *m
     }
 }
 
-/* Device rows on the host. */
+/* Device rows, fp32 or bf16, as fp32 on the host. */
 static nf_status fetch(struct golden *g, const nf_tensor *x, float **host)
 {
-    size_t bytes = (size_t)x->dim[0] * (size_t)x->dim[1] * sizeof(float);
+    const size_t size = nf_dtype_size(x->dtype), n = (size_t)x->dim[0] * (size_t)x->dim[1];
+    const uint16_t *half;
 
-    *host = malloc(bytes + 1);
+    *host = malloc(n * sizeof **host + 1);
     if (!*host)
         return nf_fail(NF_ENOMEM, "no memory to compare a tensor");
-    NF_TRY(nf_copy_2d(g->e->q, *host, (size_t)x->dim[1] * sizeof(float), x->data, (size_t)x->stride[0] * sizeof(float),
-                      (size_t)x->dim[1] * sizeof(float), (size_t)x->dim[0]));
-    return nf_queue_drain(g->e->q);
+    NF_TRY(nf_copy_2d(g->e->q, *host, (size_t)x->dim[1] * size, x->data, (size_t)x->stride[0] * size, (size_t)x->dim[1] * size,
+                      (size_t)x->dim[0]));
+    NF_TRY(nf_queue_drain(g->e->q));
+    half = (const uint16_t *)*host;
+    for (size_t i = n; i-- > 0 && x->dtype == NF_BF16;) /* from the end, where the halves are not yet overwritten */
+        (*host)[i] = nf_bf16_to_f32(half[i]);
+    return NF_OK;
 }
 
 static nf_status compare_rows(struct golden *g, const char *name, const nf_tensor *x, double *diff, double *size)
@@ -106,17 +115,16 @@ static bool local_range(const nf_named *n, const nf_map_row *row, int64_t count,
     return *at >= 0 && *at + count <= n->piece.count;
 }
 
-static nf_status compare_one(struct golden *g, const nf_st *reference, const nf_map_row *row, const nf_named *named, double all,
-                             double bound, struct worst *worst)
+static nf_status compare_one(struct golden *g, const nf_st *reference, const nf_map_row *row, const nf_named *n, nf_dtype type,
+                             double all, double bound, struct worst *worst)
 {
-    const nf_named *n = &named[row->param];
     float *ref = NULL, *mine = NULL;
     double diff = 0, size = 0, error;
     int64_t count = 0, at;
     nf_status s = nf_st_load_f32(reference, row->name, &ref, &count);
 
     if (!s && local_range(n, row, count, &at)) {
-        nf_tensor x = nf_matrix((float *)n->data + at, NF_F32, 1, count, count);
+        nf_tensor x = nf_matrix((char *)n->data + (size_t)at * nf_dtype_size(type), type, 1, count, count);
         s = fetch(g, &x, &mine);
         for (int64_t i = 0; i < count && !s; i++) {
             double d = (double)mine[i] - (double)ref[i];
@@ -162,6 +170,7 @@ nf_status nf_golden_tensors(struct golden *g, const nf_st *reference, enum nf_ki
     const nf_weight_map *map = &g->e->arg.model->map;
     const nf_group *world = nf_mesh_group(g->e->mesh, NF_WORLD);
     struct worst mine = {.error = -1}, *all = calloc((size_t)nf_group_size(world), sizeof *all);
+    const nf_dtype *type = nf_residency_types(g->e->res, kind);
     const nf_named *named;
     int64_t found = 0;
     double norm = 0;
@@ -171,7 +180,7 @@ nf_status nf_golden_tensors(struct golden *g, const nf_st *reference, enum nf_ki
     nf_residency_named(g->e->res, kind, &named);
     for (int64_t i = 0; i < map->rows && !s; i++)
         if (named[map->row[i].param].data && nf_st_find(reference, map->row[i].name))
-            s = compare_one(g, reference, &map->row[i], named, norm, bound, &mine);
+            s = compare_one(g, reference, &map->row[i], &named[map->row[i].param], type[map->row[i].param], norm, bound, &mine);
     s = nf_agree(g->e->mesh, s);
     if (!s)
         s = nf_gather_bytes(world, &mine, sizeof mine, all);

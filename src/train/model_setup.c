@@ -28,7 +28,7 @@ nf_status nf_engine_read_config(const nf_mesh *mesh, const char *dir, nf_json **
 
 nf_status nf_engine_make_model(const struct nf_params *p, const nf_json *config, nf_model **model)
 {
-    const struct nf_model_choice choice = {.dtype = NF_F32,
+    const struct nf_model_choice choice = {.dtype = (nf_dtype)p->model.dtype,
                                            .experts = (enum nf_experts)p->backend.experts,
                                            .dispatch = (enum nf_dispatch)p->parallel.dispatch,
                                            .attention = NF_ATTN_REFERENCE,

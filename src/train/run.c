@@ -66,12 +66,21 @@ struct engine_arg nf_session_engine(const struct session *s)
                                .segments = nf_dataset_segmented(s->train) || (s->valid && nf_dataset_segmented(s->valid))};
 }
 
-/* What 'auto' means here: told in input.used.nml. */
-static void choose_auto(struct nf_params *p)
+/* What 'auto' means on this device: told in input.used.nml. grad_dtype stays: it depends on the number of ranks. */
+static void choose_auto(nf_input *input, struct nf_params *p, enum nf_device_kind kind)
 {
-    p->model.dtype = NF_F32;
-    p->optim.grad_dtype = NF_F32;
     p->backend.attention = NF_ATTN_REFERENCE;
+    if (p->model.dtype != NF_AUTO)
+        return;
+    p->model.dtype = kind == NF_CUDA ? NF_BF16 : NF_F32;
+    if (p->model.dtype == NF_BF16)
+        return;
+    if (p->optim.state != NF_STATE_FP32)
+        nf_input_complain(input, "optim", "state", "Add dtype = 'bf16' to &model, or remove state.",
+                          "state is 'split' or 'bf16', which are for bf16 weights; dtype = 'auto' is fp32 on a CPU");
+    if (p->optim.grad_dtype == NF_BF16)
+        nf_input_complain(input, "optim", "grad_dtype", "Add dtype = 'bf16' to &model, or remove grad_dtype.",
+                          "grad_dtype = 'bf16' is for bf16 weights; dtype = 'auto' is fp32 on a CPU");
 }
 
 nf_status nf_session_open(nf_input *input, const void *mpi_comm, int ranks, struct session *s)
@@ -85,8 +94,9 @@ nf_status nf_session_open(nf_input *input, const void *mpi_comm, int ranks, stru
                           "ep = %" PRId64 " does not divide %d ranks", p->parallel.ep, ranks);
         NF_TRY(nf_input_verdict(input));
     }
-    choose_auto(p);
     NF_TRY(nf_engine_device(p, mpi_comm, &s->device));
+    choose_auto(input, p, nf_device_kind(s->device));
+    NF_TRY(nf_input_verdict(input));
     NF_TRY(nf_mesh_new(mpi_comm, (int)p->parallel.ep, s->device, &s->mesh));
     NF_TRY(nf_engine_read_config(s->mesh, p->model.path, &s->config));
     NF_TRY(nf_engine_make_model(p, s->config, &s->model));

@@ -158,7 +158,7 @@ static void try_help(void)
     try_description("TRAIN.Steps", true, "train.steps: integer in steps, default 0");
     try_description("lr", true, "optim.lr");
     try_description("dir", true, "export.dir");
-    try_description("model.dtype", true, "Not in this version: 'bf16'");
+    try_description("parallel.shard", true, "Not in this version: 'state'");
     try_description("optim.learning_rate", false, "maybe: optim.lr?");
     try_description("optin", false, "maybe: optim?");
     try_description("seq_length", false, "maybe: data.seq_len?");

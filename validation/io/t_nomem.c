@@ -163,7 +163,7 @@ int main(void)
     for (int p = 0; p < TOY_PARAMS && ready; p++) {
         const int64_t n = toy_count(&toy, p);
         memory[p] = calloc((size_t)n, sizeof *memory[p]);
-        named[p] = (nf_named){&toy.desc[p], {.param = p, .count = n}, memory[p]};
+        named[p] = (nf_named){.desc = &toy.desc[p], .piece = {.param = p, .count = n}, .data = memory[p]};
         ready = memory[p] != NULL;
     }
     nf_log_open(0, 1, NF_LOG_QUIET, stderr);

@@ -7,3 +7,5 @@ check_PROGRAMS += %D%/t_agree.mpi %D%/t_collectives.mpi %D%/t_exchange.mpi %D%/t
 %C%_t_virtual_SOURCES = %D%/t_virtual.c %D%/world.c %D%/world.h
 check_PROGRAMS += %D%/t_step.mpi
 %C%_t_step_mpi_SOURCES = %D%/t_step.c
+check_PROGRAMS += %D%/t_bf16.mpi
+%C%_t_bf16_mpi_SOURCES = %D%/t_bf16.c

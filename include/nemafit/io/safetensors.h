@@ -59,7 +59,7 @@ nf_status nf_st_check(const nf_st *st, const nf_weight_map *map, const nf_param_
  * nf_st_read: fill named[0..n) (each a contiguous piece of its logical tensor) from disk, widening or rounding to desc->dtype.
  * Every destination element is written exactly once; that is counted and checked. Dense tensors are read once a node and
  * passed on. An optional tensor that is absent gives zeros. Values that are not finite, or would not be in desc->dtype, are
- * refused with tensor and index (ST-027).
+ * refused with tensor and index (ST-027). With the fp32 value of a bf16 weight its remainder or master is filled too.
  * Collective  world      Errors  agreed: NF_EDATA, NF_EIO, NF_ENONFINITE
  */
 nf_status nf_st_read(const nf_st *st, const nf_mesh *mesh, const nf_weight_map *map, const nf_param_desc *desc,
@@ -68,6 +68,7 @@ nf_status nf_st_read(const nf_st *st, const nf_mesh *mesh, const nf_weight_map *
 /*
  * nf_st_write: the checkpoint directory `dir`, from the pieces on all ranks: tensors of the map under the map's names, pass-
  * through tensors copied byte for byte from `source`, the other files of source_dir (no weights, no folders) carried over.
+ * Wider types than bf16 get a weight's fp32 value where it is known (nf_named: low, master).
  * dtype: NF_AUTO (-1) keeps the source's, else an nf_dtype; a buffer (e_score_correction_bias) is never narrowed. Without
  * source (random init): desc dtype, config.json from source_dir. Written in `dir.tmp-*`, fsynced, read back, renamed; an
  * existing dir is replaced, in one step, only if it is such a checkpoint (config.json, weights, no folder in it) and not what

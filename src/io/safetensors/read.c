@@ -16,6 +16,7 @@ struct reading {
     nf_device *device;
     struct nf_st_reader reader;
     char *raw;      /* bytes of the disk, and 8 more for the verdict of the node's first rank */
+    float *wide;    /* fp32 values of bf16 weights whose remainder or master is wanted */
     void *ready[2]; /* converted, on their way to the device */
     nf_event gone[2];
     int turn;
@@ -23,13 +24,14 @@ struct reading {
     struct nf_st_odd odd;
 };
 
-enum { RAW_BYTES = NF_ST_CHUNK * 4 + 8, READY_BYTES = NF_ST_CHUNK * 4 };
+enum { RAW_BYTES = NF_ST_CHUNK * 4 + 8, READY_BYTES = NF_ST_CHUNK * 6 /* a master and its weight */ };
 
 static nf_status buffers(struct reading *r, int n)
 {
     r->filled = calloc((size_t)n + 1, sizeof *r->filled);
     r->raw = malloc(RAW_BYTES);
-    if (!r->filled || !r->raw)
+    r->wide = malloc(NF_ST_CHUNK * sizeof *r->wide);
+    if (!r->filled || !r->raw || !r->wide)
         return nf_fail(NF_ENOMEM, "no memory to stage %d bytes of weights", RAW_BYTES);
     for (int i = 0; i < 2; i++)
         NF_TRY(nf_device_alloc_pinned(r->device, READY_BYTES, "staging of weights", &r->ready[i]));
@@ -42,8 +44,23 @@ static void buffers_free(struct reading *r)
         if (r->ready[i])
             nf_device_release(r->device, r->ready[i], READY_BYTES);
     free(r->raw);
+    free(r->wide);
     free(r->filled);
     nf_st_reader_close(&r->reader);
+}
+
+/* The fp32 values behind `count` bf16 weights, for the remainder or the master of elements [at, ...) of a piece; split weights
+ * are rounded their own way. ready: the weights, then as much or twice as much room. */
+static nf_status store_exact(struct reading *r, const nf_named *named, int64_t at, int64_t count, uint16_t *ready)
+{
+    void *rest = ready + count;
+    if (named->master) {
+        memcpy(rest, r->wide, (size_t)count * sizeof *r->wide);
+        return nf_copy(r->queue, named->master + at, rest, (size_t)count * sizeof *r->wide);
+    }
+    for (int64_t i = 0; i < count; i++)
+        nf_split_f32(r->wide[i], &ready[i], (int16_t *)rest + i);
+    return nf_copy(r->queue, named->low + at, rest, (size_t)count * sizeof *named->low);
 }
 
 /* A chunk of raw elements of a job (NULL: zeros) to its piece. `done`: elements of the job that were stored before. */
@@ -58,6 +75,14 @@ static nf_status store(struct reading *r, const struct nf_st_job *job, int64_t d
         memset(ready, 0, (size_t)count * size);
     else
         nf_st_convert(ready, to, r->raw, job->type, count, job->from + done, &r->odd);
+    if (to == NF_BF16 && (named->low || named->master)) {
+        struct nf_st_odd again = {.first = -1}; /* told by the weights */
+        if (job->entry < 0)
+            memset(r->wide, 0, (size_t)count * sizeof *r->wide);
+        else
+            nf_st_convert(r->wide, NF_F32, r->raw, job->type, count, 0, &again);
+        NF_TRY(store_exact(r, named, job->to + done, count, ready));
+    }
     NF_TRY(nf_copy(r->queue, (char *)named->data + (size_t)(job->to + done) * size, ready, (size_t)count * size));
     NF_TRY(nf_queue_record(r->queue, &r->gone[r->turn]));
     r->turn ^= 1;

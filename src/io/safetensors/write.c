@@ -126,6 +126,33 @@ static nf_status plan(struct writing *w, const struct nf_st_span *span, int64_t 
 /* ---- carrying it out ------------------------------------------------------------------------------------------------------
  */
 
+/* Elements of a piece from the device to w->staging, in the type that comes out: the fp32 value behind a bf16 weight, where it
+ * is known and of use. */
+static nf_status fetch(struct writing *w, const nf_named *named, int64_t at, int64_t count, nf_dtype to, nf_dtype *type)
+{
+    const bool exact = named->desc->dtype == NF_BF16 && to != NF_BF16;
+    const bool joined = exact && named->low;
+    const void *from = exact && named->master ? named->master : named->data;
+    *type = exact && named->master ? NF_F32 : named->desc->dtype;
+    const size_t size = nf_dtype_size(*type);
+    uint16_t *half = w->staging; /* weights, then remainders */
+    NF_TRY(nf_copy(w->queue, w->staging, (const char *)from + (size_t)at * size, (size_t)count * size));
+    if (joined)
+        NF_TRY(nf_copy(w->queue, half + count, named->low + at, (size_t)count * sizeof *named->low));
+    NF_TRY(nf_queue_drain(w->queue));
+    if (!joined)
+        return NF_OK;
+    for (int64_t i = 0; i < count; i++) {
+        int16_t low;
+        memcpy(&low, half + count + i, sizeof low);
+        const float x = nf_join_f32(half[i], low);
+        memcpy(w->back + (size_t)i * sizeof x, &x, sizeof x); /* free until the verification reads into it */
+    }
+    memcpy(w->staging, w->back, (size_t)count * sizeof(float));
+    *type = NF_F32;
+    return NF_OK;
+}
+
 /* The bytes on disk of a chunk of a job, in w->bytes. */
 static nf_status make_bytes(struct writing *w, const struct job *job, int64_t done, int64_t count, size_t *bytes)
 {
@@ -136,13 +163,11 @@ static nf_status make_bytes(struct writing *w, const struct job *job, int64_t do
         return nf_st_reader_get(&w->reader, e->file, w->bytes, *bytes, e->begin + (uint64_t)done);
     }
     const nf_named *named = &w->named[job->named];
-    const size_t size = nf_dtype_size(named->desc->dtype);
     struct nf_st_odd odd = {.first = -1};
-    nf_dtype to = NF_F32;
+    nf_dtype to = NF_F32, type;
     nf_st_dtype_float(out->e.dtype, &to);
-    NF_TRY(nf_copy(w->queue, w->staging, (const char *)named->data + (size_t)(job->from + done) * size, (size_t)count * size));
-    NF_TRY(nf_queue_drain(w->queue));
-    nf_st_convert(w->bytes, to, w->staging, named->desc->dtype, count, job->first + done, &odd);
+    NF_TRY(fetch(w, named, job->from + done, count, to, &type));
+    nf_st_convert(w->bytes, to, w->staging, type, count, job->first + done, &odd);
     *bytes = (size_t)count * nf_dtype_size(to);
     return odd.count == 0
                ? NF_OK

@@ -15,6 +15,9 @@ libnf_a_SOURCES += %D%/linear.c %D%/grouped.c %D%/cpu/act.h %D%/cpu/act.c %D%/cp
 # Sizes are the program's; slots and kernels go into the plug-in.
 libnf_a_SOURCES += %D%/cuda/sizes.h %D%/cuda/layout.h %D%/cuda/sizes_attention.h %D%/cuda/sizes_gemm.h %D%/cuda/sizes_grouped.h \
 	%D%/cuda/sizes_rows.h %D%/cuda/sizes_ssd.h
-nf_gpu_sources += %D%/cuda/slots.h %D%/cuda/table.c %D%/cuda/kit.cuh %D%/cuda/flat.cu \
-	%D%/cuda/tile.cuh %D%/cuda/ssd.cuh %D%/cuda/ssd_prepare.cu %D%/cuda/ssd.cu %D%/cuda/ssd_bwd.cuh %D%/cuda/ssd_bwd.cu \
-	%D%/cuda/ssd_bwd_chunk.cu
+nf_gpu_sources += %D%/cuda/slots.h %D%/cuda/table.c %D%/cuda/kit.cuh %D%/cuda/flat.cu %D%/cuda/parts.cu \
+	%D%/cuda/add_norm.cu %D%/cuda/gated_norm.cu %D%/cuda/conv_silu.cu \
+	%D%/cuda/philox.cuh %D%/cuda/embed.cu %D%/cuda/route.cu %D%/cuda/order.cu %D%/cuda/moving.cu %D%/cuda/adamw.cu \
+	%D%/cuda/gemm.h %D%/cuda/lt.c %D%/cuda/product.cu %D%/cuda/act.cuh %D%/cuda/linear.cu %D%/cuda/head.cu
+nf_gpu_sources += %D%/cuda/tile.cuh %D%/cuda/ssd.cuh %D%/cuda/ssd_prepare.cu %D%/cuda/ssd.cu %D%/cuda/ssd_bwd.cuh \
+	%D%/cuda/ssd_bwd.cu %D%/cuda/ssd_bwd_chunk.cu

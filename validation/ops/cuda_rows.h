@@ -19,6 +19,28 @@ static inline double cuda_bound(nf_dtype type)
     return type == NF_F32 ? 2e-6 : 1e-3;
 }
 
+void cuda_test_embed(struct cuda_rig *rig);
+void cuda_test_embed_bwd(struct cuda_rig *rig);
+void cuda_test_add_norm(struct cuda_rig *rig);
+void cuda_test_add_norm_bwd(struct cuda_rig *rig);
+void cuda_test_gated_norm(struct cuda_rig *rig);
+void cuda_test_gated_norm_bwd(struct cuda_rig *rig);
+void cuda_test_linear(struct cuda_rig *rig);
+void cuda_test_linear_dgrad(struct cuda_rig *rig);
+void cuda_test_linear_wgrad(struct cuda_rig *rig);
+void cuda_test_conv_silu(struct cuda_rig *rig);
+void cuda_test_conv_silu_bwd(struct cuda_rig *rig);
+void cuda_test_route(struct cuda_rig *rig);
+void cuda_test_route_bwd(struct cuda_rig *rig);
+void cuda_test_router_bias(struct cuda_rig *rig);
+void cuda_test_order_build(struct cuda_rig *rig);
+void cuda_test_expand(struct cuda_rig *rig);
+void cuda_test_collapse(struct cuda_rig *rig);
+void cuda_test_combine(struct cuda_rig *rig);
+void cuda_test_head_loss(struct cuda_rig *rig);
+void cuda_test_head_logits(struct cuda_rig *rig);
+void cuda_test_adamw(struct cuda_rig *rig);
+void cuda_test_decide(struct cuda_rig *rig);
 void cuda_test_cast(struct cuda_rig *rig);
 void cuda_test_add(struct cuda_rig *rig);
 void cuda_test_fill(struct cuda_rig *rig);

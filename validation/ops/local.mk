@@ -22,4 +22,5 @@ check_PROGRAMS += %D%/t_state
 check_PROGRAMS += %D%/t_mend_blas
 %C%_t_mend_blas_SOURCES = %D%/t_mend_blas.c
 check_PROGRAMS += %D%/t_cuda
-%C%_t_cuda_SOURCES = %D%/t_cuda.c %D%/cudarig.c %D%/cudarig.h %D%/cuda_rows.h %D%/cuda_flat.c %D%/cuda_ssd.c
+%C%_t_cuda_SOURCES = %D%/t_cuda.c %D%/cudarig.c %D%/cudarig.h %D%/cuda_rows.h %D%/cuda_flat.c \
+	%D%/cuda_linear.c %D%/cuda_norms.c %D%/cuda_optim.c %D%/cuda_order.c %D%/cuda_route.c %D%/cuda_ssd.c %D%/cuda_tokens.c

@@ -9,7 +9,8 @@
 namespace
 {
 
-/* A tensor of up to three dimensions as rows of contiguous elements: row r begins at r / inner * outer_stride + r % inner * stride */
+/* A tensor of up to three dimensions as rows of contiguous elements: row r begins at r / inner * outer_stride + r % inner *
+ * stride */
 struct rows {
     char *data;
     int64_t inner, outer_stride, stride;
@@ -30,7 +31,8 @@ rows rows_of(nf_in t, bool whole)
 {
     if (!t || whole || t->nd == 1)
         return {t ? (char *)t->data : NULL, 1, 0, 0};
-    return t->nd == 2 ? rows{(char *)t->data, 1, t->stride[0], 0} : rows{(char *)t->data, t->dim[1], t->stride[0], t->stride[1]};
+    return t->nd == 2 ? rows{(char *)t->data, 1, t->stride[0], 0}
+                      : rows{(char *)t->data, t->dim[1], t->stride[0], t->stride[1]};
 }
 
 template <typename T> __device__ T *row_at(const rows &r, int64_t row, int64_t col)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * kit.cuh: what all kernels share: the stream of a queue, errors, element types, packs of 16 bytes, sums over a warp and a block
- * in a fixed order.
+ * kit.cuh: what all kernels share: the stream of a queue, errors, element types, packs of 16 bytes, sums over a warp and a
+ * block in a fixed order.
  *
  * Types: arithmetic is in fp32 (double where said); fp32 and bf16 are read and written through nf_to_float and nf_from_float,
  * which rounds to nearest even. Launchers choose the instance by NF_BY_TYPE.
@@ -46,6 +46,20 @@ static inline nf_status nf_launched(const char *op)
 
 /* Call f<T>(...) for T = float or bf16. */
 #define NF_BY_TYPE(dtype, f, ...) ((dtype) == NF_F32 ? f<float>(__VA_ARGS__) : f<bf16>(__VA_ARGS__))
+
+/* f<T, W>(...) for activations of one type and parameters of another */
+#define NF_BY_TYPES(t, w, f, ...)                                                                                              \
+    ((t) == NF_F32 ? ((w) == NF_F32 ? f<float, float>(__VA_ARGS__) : f<float, bf16>(__VA_ARGS__))                              \
+                   : ((w) == NF_F32 ? f<bf16, float>(__VA_ARGS__) : f<bf16, bf16>(__VA_ARGS__)))
+
+/* Dynamic shared memory beyond 48 KiB has to be asked for. Nothing waits: this is no work of a stream. */
+#define NF_SHARED(op, kernel, bytes)                                                                                           \
+    do {                                                                                                                       \
+        if ((bytes) > 227 * 1024)                                                                                              \
+            return nf_cuda_fail(NF_EBUG, "%s: a row is too wide for shared memory", op);                                       \
+        if ((bytes) > 48 * 1024)                                                                                               \
+            cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)(bytes));                           \
+    } while (0)
 
 /* Blocks of a kernel that walks `n` items with stride loops: enough to fill the GPU, no more than there is work. */
 static inline unsigned nf_blocks(int64_t n, int64_t per_block)
@@ -159,5 +173,36 @@ __device__ __forceinline__ float nf_sigmoid(float x)
 {
     return 1.0f / (1.0f + expf(-x));
 }
+
+__device__ __forceinline__ float nf_silu(float x)
+{
+    return x * nf_sigmoid(x);
+}
+/* s (1 + x (1 - s)), with 1 - s = sigmoid(-x) free of cancellation */
+__device__ __forceinline__ float nf_silu_grad(float x)
+{
+    return nf_sigmoid(x) * (1.0f + x * nf_sigmoid(-x));
+}
+
+/* ---- gradients of parameters ----------------------------------------------------------------------------------------------
+ */
+
+__device__ __forceinline__ void nf_grad_put(void *data, bool half, bool accumulate, int64_t i, float x)
+{
+    if (half) {
+        bf16 *p = (bf16 *)data + i;
+        *p = __float2bfloat16_rn(accumulate ? __bfloat162float(*p) + x : x);
+    } else {
+        float *p = (float *)data + i;
+        *p = accumulate ? *p + x : x;
+    }
+}
+
+/*
+ * parts.cu: g (a vector or matrix of rows x cols elements) = or += the sum of parts [count][cols][rows] in ascending order of
+ * the parts: element (r, c) is column c * rows + r of a part. A vector has cols = 1.
+ */
+nf_status nf_cuda_add_parts(nf_queue *q, const char *op, nf_grad g, int64_t rows, int64_t cols, const float *parts,
+                            int64_t count);
 
 #endif

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # What is loaded and written without a change is the same, byte for byte: a run of no steps on 1 and 4 ranks from fp32 and
-# bf16 checkpoints, into one file and into shards, and back from shards. input.used.nml reproduces a run.
+# bf16 checkpoints, in fp32 and in bf16, into one file and into shards, and back from shards. input.used.nml reproduces a run.
 . "$srcdir/validation/tap.sh"
 golden=$srcdir/validation/golden
 
@@ -49,6 +49,15 @@ copy fp32-4 4 "$golden/nemotron_h" parallel.ep=4
 tap_check "fp32, experts over 4 ranks: the same file" cmp "$tap_dir/fp32-1/export/model.safetensors" "$tap_dir/fp32-4/export/model.safetensors"
 copy bf16-2 2 "$golden/nemotron_h_bf16" parallel.ep=2
 tap_check "bf16: the same tensors, the router bias in F32" same "$golden/nemotron_h_bf16" "$tap_dir/bf16-2/export"
+copy split 2 "$golden/nemotron_h" parallel.ep=2 model.dtype="'bf16'" optim.state="'split'"
+tap_check "fp32 tensors as split bf16 weights: the same file" cmp "$tap_dir/fp32-1/export/model.safetensors" "$tap_dir/split/export/model.safetensors"
+copy master 1 "$golden/nemotron_h" model.dtype="'bf16'"
+tap_check "fp32 tensors as masters of bf16 weights: the same file" cmp "$tap_dir/fp32-1/export/model.safetensors" "$tap_dir/master/export/model.safetensors"
+copy halved 1 "$golden/nemotron_h" export.dtype="'bf16'"
+copy bare 2 "$golden/nemotron_h" parallel.ep=2 model.dtype="'bf16'" optim.state="'bf16'" export.dtype="'bf16'"
+tap_check "fp32 tensors as bf16 weights without master: rounded once" cmp "$tap_dir/halved/export/model.safetensors" "$tap_dir/bare/export/model.safetensors"
+copy bf16-bf16 1 "$golden/nemotron_h_bf16" model.dtype="'bf16'" optim.state="'split'"
+tap_check "bf16 tensors as bf16 weights: the same tensors" same "$golden/nemotron_h_bf16" "$tap_dir/bf16-bf16/export"
 copy shards 4 "$golden/nemotron_h" parallel.ep=2 export.shard_gb=0.00005
 [ "$(find "$tap_dir/shards/export" -name 'model-*.safetensors' | wc -l)" -gt 2 ]
 tap_ok $? "into shards: there are several"

@@ -51,21 +51,14 @@ static void check_required(nf_input *input)
 }
 
 /* What of a choice this version has: "'text' or 'mock'". */
-static void too_early_choice(nf_input *input, int i, const struct nf_choice *c, bool needs_all)
+static void too_early_choice(nf_input *input, int i, const struct nf_choice *c)
 {
     const struct nf_row *row = nf_table_row(i);
     nf_str hint = {0};
-    bool is_given = input->given[i].source >= 0;
-    if (!is_given && (!needs_all || input->torn))
-        return;
-    nf_str_addf(&hint, is_given ? "Change %s to " : "Add %s = ", row->key);
+    nf_str_addf(&hint, "Change %s to ", row->key);
     nf_describe_choices(row, false, &hint);
-    nf_str_addf(&hint, is_given ? "." : " to &%s.", row->group);
-    if (is_given)
-        nf_message_add(input, input->given[i], hint.text, "%s = '%s': not in this version (%s)", row->key, c->name, c->later);
-    else
-        nf_message_add(input, NF_NOWHERE, hint.text, "%s is missing in &%s: its default '%s' is not in this version (%s)",
-                       row->key, row->group, c->name, c->later);
+    nf_str_add(&hint, ".");
+    nf_message_add(input, input->given[i], hint.text, "%s = '%s': not in this version (%s)", row->key, c->name, c->later);
     input->no_memory |= hint.failed;
     nf_str_free(&hint);
 }
@@ -83,7 +76,7 @@ static bool is_too_early(const struct nf_row *row, const void *field, const char
     return row->flags & NF_ROW_LATER_IF_POSITIVE ? is_positive(row, field) : strcmp(value, row->standard) != 0;
 }
 
-static void check_version(nf_input *input, bool needs_all)
+static void check_version(nf_input *input)
 {
     for (int i = 0; i < nf_table_rows(); i++) {
         const struct nf_row *row = nf_table_row(i);
@@ -93,7 +86,7 @@ static void check_version(nf_input *input, bool needs_all)
             continue;
         for (const struct nf_choice *c = row->choice; c && c->name; c++)
             if (c->value == *(const int *)field && c->later)
-                too_early_choice(input, i, c, needs_all);
+                too_early_choice(input, i, c);
         nf_echo_value(row, field, &value);
         if (value.text && is_too_early(row, field, value.text)) {
             bool is_number = row->flags & NF_ROW_LATER_IF_POSITIVE;
@@ -219,7 +212,7 @@ void nf_check(nf_input *input, bool needs_all)
 {
     if (needs_all && !input->torn)
         check_required(input);
-    check_version(input, needs_all);
+    check_version(input);
     check_data(input, needs_all);
     check_train(input);
     check_optim(input);

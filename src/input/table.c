@@ -30,7 +30,7 @@ static const struct nf_choice dtypes[] = {{"auto", NF_AUTO, NULL}, {"fp32", NF_F
 static const struct nf_choice recomputes[] = {
     {"none", NF_RECOMPUTE_NONE, NULL}, {"selective", NF_RECOMPUTE_SELECTIVE, NULL}, {"block", NF_RECOMPUTE_BLOCK, NULL}, {0}};
 static const struct nf_choice formats[] = {
-    {"hdf5", NF_FORMAT_HDF5, "HDF5 data"}, {"text", NF_FORMAT_TEXT, NULL}, {"mock", NF_FORMAT_MOCK, NULL}, {0}};
+    {"hdf5", NF_FORMAT_HDF5, NULL}, {"text", NF_FORMAT_TEXT, NULL}, {"mock", NF_FORMAT_MOCK, NULL}, {0}};
 static const struct nf_choice shards[] = {
     {"none", NF_SHARD_NONE, NULL}, {"state", NF_SHARD_STATE, "sharding"}, {"full", NF_SHARD_FULL, "sharding"}, {0}};
 static const struct nf_choice dispatches[] = {
@@ -91,11 +91,12 @@ const struct nf_row nf_table[] = {
     {ROW(data, valid), .standard = "''", .flags = NF_ROW_PATH, .also = "eval validation val valid_files test",
      .help = "Files whose loss is measured but not trained on; none: no evaluation."},
     {ROW(data, format), .standard = "'hdf5'", .choice = formats, .also = "type kind",
-     .help = "'hdf5': token ids made by nemafit-tokenize. 'text': plain files, one token a byte, 256 ends a file. 'mock': "
+     .help = "'hdf5': token ids and labels, as nemafit-tokenize makes them. 'text': plain files, one token a byte, 256 ends a "
+             "file. 'mock': "
              "random tokens, for measurements."},
     {ROW(data, seq_len), .standard = "0", .unit = "tokens", .low = 0, .high = 16777216,
      .also = "seq_length sequence_length max_seq_length context_length block_size",
-     .help = "Length of a row. 0: as the data say, which text and mock do not."},
+     .help = "Length of a row. 0: as the data say, which text and mock do not. If given for hdf5, it must be what they say."},
     {ROW(data, shuffle), .standard = ".true.",
      .help = "Take the rows of an epoch in random order, which depends on seed and epoch only."},
     {ROW(data, seed), .standard = "1234", .low = 0, .high = HUGE_INT,
@@ -235,7 +236,8 @@ const struct nf_row nf_table[] = {
     {ROW(log, profile), .standard = ".false.", .later = "profiling",
      .help = "Measure and report the time of each part of a step."},
     {ROW(log, sample_prompt), .standard = "''", .also = "prompt",
-     .help = "Text that the model continues at every evaluation; none: no samples."},
+     .help = "Text that the model continues at every evaluation; none: no samples. With format = 'hdf5' one of the prompts in "
+             "the dataset, by its text or as '#1', '#2', ..."},
     {ROW(log, sample_tokens), .standard = "64", .unit = "tokens", .low = 1, .high = 1048576,
      .help = "Length of the continuation."},
     {ROW(log, sample_temperature), .standard = "0.0", .low = 0, .high = 100, .also = "temperature",

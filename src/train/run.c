@@ -51,8 +51,28 @@ static nf_status open_data(struct session *s)
     if (!p->data.valid.count)
         return NF_OK;
     arg.files = &p->data.valid;
+    arg.seq_len = nf_dataset_seq_len(s->train);
+    arg.seq_len_from = p->data.seq_len ? NULL : "the rows of data.train";
     arg.shuffle = false;
     return nf_dataset_open(s->mesh, &arg, &s->valid);
+}
+
+/* A prompt that the data cannot turn into tokens is found here, not at the first sample. */
+static void check_prompt(const struct session *s)
+{
+    int32_t id;
+    nf_str hint = {0}, known = {0};
+
+    if (!s->p->log.sample_prompt || nf_dataset_encode(s->train, s->p->log.sample_prompt, &id, 1) > 0)
+        return;
+    nf_dataset_prompts(s->train, &known);
+    if (known.len)
+        nf_str_addf(&hint, "Change sample_prompt to one of the dataset's prompts, by text or number: %s.", known.text);
+    else
+        nf_str_add(&hint, "Remove sample_prompt; or, with format = 'hdf5', store it: nemafit-tokenize --prompt TEXT.");
+    nf_input_complain(s->input, "log", "sample_prompt", hint.text, "these data cannot turn this text into tokens");
+    nf_str_free(&known);
+    nf_str_free(&hint);
 }
 
 struct engine_arg nf_session_engine(const struct session *s)
@@ -106,6 +126,7 @@ nf_status nf_session_open(nf_input *input, const void *mpi_comm, int ranks, stru
     }
     NF_TRY(open_data(s));
     plan_steps(s);
+    check_prompt(s);
     NF_TRY(nf_input_verdict(input));
     if (nf_dataset_seq_len(s->train) > s->model->context)
         nf_warn("rows of %" PRId64 " tokens are longer than the model's max_position_embeddings = %" PRId64,

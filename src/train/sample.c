@@ -65,8 +65,7 @@ nf_status nf_sample(struct engine *e, const nf_dataset *data, struct row_buffers
     int64_t window = e->arg.seq_len, wanted = p->log.sample_tokens;
     int32_t *made = calloc((size_t)wanted + 1, sizeof *made);
     int64_t n = nf_dataset_encode(data, p->log.sample_prompt, rows->ids, window);
-    char *text = malloc((size_t)wanted * 8 + 16);
-    nf_status s = made && text ? NF_OK : nf_fail(NF_ENOMEM, "no memory for a sample");
+    nf_status s = made ? NF_OK : nf_fail(NF_ENOMEM, "no memory for a sample");
 
     if (!s && n < 1)
         s = nf_fail(NF_EUSAGE, "log.sample_prompt: this data format cannot turn text into tokens");
@@ -80,11 +79,8 @@ nf_status nf_sample(struct engine *e, const nf_dataset *data, struct row_buffers
         }
         rows->ids[n++] = made[i];
     }
-    if (!s) {
-        nf_dataset_decode(data, made, wanted, text, (size_t)wanted * 8 + 16);
-        nf_str_add(out, text);
-    }
-    free(text);
+    if (!s)
+        nf_dataset_decode(data, made, wanted, out);
     free(made);
     return s;
 }

@@ -53,24 +53,21 @@ void nf_tell_start(const struct session *s, const struct engine *e)
 /* What is scored stands between {{ and }}. */
 void nf_tell_first_row(const nf_dataset *data, const struct row_buffers *rows, int64_t len)
 {
-    int64_t shown = len < 240 ? len : 240;
-    char *text = malloc((size_t)shown * 8 + 16);
+    int64_t shown = !rows->rows ? 0 : len < 240 ? len : 240, next;
     nf_str line = {0};
     bool inside = false;
 
-    if (!text || !rows->rows)
-        shown = 0;
-    for (int64_t t = 0; t < shown; t++) {
+    for (int64_t t = 0; t < shown; t = next) { /* as far as the tokens are alike: a letter may be spelt by several */
         bool scored = t > 0 && rows->target[t - 1] != -100;
         if (scored != inside)
             nf_str_add(&line, scored ? "{{" : "}}");
         inside = scored;
-        nf_dataset_decode(data, &rows->ids[t], 1, text, 16);
-        nf_str_add(&line, text);
+        for (next = t + 1; next < shown && (rows->target[next - 1] != -100) == scored;)
+            next++;
+        nf_dataset_decode(data, &rows->ids[t], next - t, &line);
     }
     if (inside)
         nf_str_add(&line, shown < len ? "..." : "}}");
     nf_note("first row %s", line.text ? line.text : "");
     nf_str_free(&line);
-    free(text);
 }

@@ -22,3 +22,9 @@ nf_io_rig = $(nf_io_toy) %D%/rig.c %D%/rig.h
 %C%_t_nomem_SOURCES = %D%/t_nomem.c $(nf_io_toy)
 nf_io_snaprig = %D%/snaprig.c %D%/snaprig.h
 %C%_t_snapshot_mpi_SOURCES = %D%/t_snapshot.c $(nf_io_snaprig)
+
+# HDF5 datasets
+check_PROGRAMS += %D%/t_dataset_malformed.mpi %D%/t_dataset_hdf5.mpi
+nf_io_h5 = $(nf_io_make) %D%/h5make.c %D%/h5make.h
+%C%_t_dataset_malformed_mpi_SOURCES = %D%/t_dataset_malformed.c $(nf_io_h5)
+%C%_t_dataset_hdf5_mpi_SOURCES = %D%/t_dataset_hdf5.c $(nf_io_h5)

@@ -22,12 +22,13 @@ static nf_status mock_row(const nf_dataset *data, int64_t row, int32_t *ids, int
     return NF_OK;
 }
 
-static const struct nf_dataset_ops mock_ops = {"mock", mock_row, false, NULL};
+static const struct nf_dataset_ops mock_ops = {.name = "mock", .row = mock_row};
 
 nf_status nf_mock_open(const struct nf_dataset_arg *arg, nf_dataset *data)
 {
     NF_CHECK(arg->vocab > 0 && arg->vocab <= INT32_MAX && arg->mock_rows > 0);
     data->ops = &mock_ops;
     data->rows = arg->mock_rows;
+    data->digest = nf_rng_mix((nf_rng_key){.seed = data->seed, .purpose = NF_RNG_MOCK});
     return NF_OK;
 }

@@ -9,13 +9,13 @@
 
 static nf_status open_format(const nf_mesh *mesh, const struct nf_dataset_arg *arg, nf_dataset *data)
 {
-    if (arg->seq_len < 2)
+    if (arg->format == NF_FORMAT_HDF5 ? arg->seq_len < 0 || arg->seq_len == 1 : arg->seq_len < 2)
         return nf_fail(NF_EUSAGE, "data.seq_len is %lld, need >= 2: the first token of a row has no target of its own",
                        (long long)arg->seq_len);
     switch (arg->format) {
     case NF_FORMAT_TEXT: return nf_text_open(mesh, arg, data);
     case NF_FORMAT_MOCK: return nf_mock_open(arg, data);
-    case NF_FORMAT_HDF5: return nf_fail(NF_EUSAGE, "data.format = 'hdf5': not in this version\n  Hint: 'text' and 'mock' are.");
+    case NF_FORMAT_HDF5: return nf_hdf5_open(mesh, arg, data);
     default: return nf_fail(NF_EBUG, "data.format %d is unknown", arg->format);
     }
 }
@@ -60,4 +60,9 @@ int64_t nf_dataset_seq_len(const nf_dataset *data)
 bool nf_dataset_segmented(const nf_dataset *data)
 {
     return data->segmented;
+}
+
+uint64_t nf_dataset_digest(const nf_dataset *data)
+{
+    return data->digest;
 }

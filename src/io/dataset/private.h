@@ -15,7 +15,11 @@ struct nf_dataset_ops {
     const char *name;
     /* ids, labels and segments (1 where there is one only) of a row, seq_len each */
     nf_status (*row)(const nf_dataset *data, int64_t row, int32_t *ids, int32_t *labels, int32_t *segment);
-    bool pieces; /* ids are bytes of text */
+    /* Append what an id spells; false: nothing is known of it. */
+    bool (*piece)(const nf_dataset *data, int32_t id, nf_str *bytes);
+    int32_t end_id; /* shown as <end>; 0: none */
+    int64_t (*encode)(const nf_dataset *data, const char *text, int32_t *ids, int64_t max);
+    void (*prompts)(const nf_dataset *data, nf_str *out);
     void (*close)(nf_dataset *data);
 };
 
@@ -24,6 +28,8 @@ struct nf_dataset {
     int64_t rows, seq_len, vocab;
     bool segmented, shuffle;
     uint64_t seed;
+    uint64_t digest;          /* of the contents */
+    struct nf_stored_set *h5; /* hdf5: files, pieces, prompts */
     /* text: the stream of all files, one place a token; end[i] is the place of the i-th file's end */
     unsigned char *stream;
     int64_t tokens;
@@ -33,5 +39,6 @@ struct nf_dataset {
 
 nf_status nf_text_open(const nf_mesh *mesh, const struct nf_dataset_arg *arg, nf_dataset *data);
 nf_status nf_mock_open(const struct nf_dataset_arg *arg, nf_dataset *data);
+nf_status nf_hdf5_open(const nf_mesh *mesh, const struct nf_dataset_arg *arg, nf_dataset *data);
 
 #endif

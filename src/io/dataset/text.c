@@ -42,7 +42,27 @@ static nf_status text_row(const nf_dataset *data, int64_t row, int32_t *ids, int
     return NF_OK;
 }
 
-static const struct nf_dataset_ops text_ops = {"text", text_row, true, text_close};
+static bool text_piece(const nf_dataset *data, int32_t id, nf_str *bytes)
+{
+    const char byte = (char)id;
+    (void)data;
+    if (id < 0 || id >= NF_TEXT_END)
+        return false;
+    nf_str_addn(bytes, &byte, 1);
+    return true;
+}
+
+static int64_t text_encode(const nf_dataset *data, const char *text, int32_t *ids, int64_t max)
+{
+    int64_t n = 0;
+    (void)data;
+    for (const char *p = text; *p && n < max; p++)
+        ids[n++] = (unsigned char)*p;
+    return n;
+}
+
+static const struct nf_dataset_ops text_ops = {
+    .name = "text", .row = text_row, .piece = text_piece, .end_id = NF_TEXT_END, .encode = text_encode, .close = text_close};
 
 /* All files behind one another, a placeholder for each end; the ends after them. */
 static nf_status read_files(const nf_strings *files, nf_str *all)
@@ -99,5 +119,7 @@ nf_status nf_text_open(const nf_mesh *mesh, const struct nf_dataset_arg *arg, nf
     memcpy(data->end, data->stream + data->tokens, (size_t)files * sizeof *data->end);
     data->rows = (data->tokens + data->seq_len - 1) / data->seq_len;
     data->segmented = data->tokens % data->seq_len != 0;
+    for (size_t i = 0; i < n; i++)
+        data->digest = (data->digest ^ ((unsigned char *)bytes)[i]) * 0x100000001b3u + 1;
     return NF_OK;
 }

@@ -21,6 +21,25 @@ static void tell_memory(const struct session *s, const struct engine *e)
     nf_str_free(&lines);
 }
 
+/* "bf16, gradients bf16, AdamW state 'split'": of the parameters that have the model's type. */
+static void tell_types(const struct nf_params *p, const struct engine *e)
+{
+    static const char *const scheme[] = {[NF_STATE_FP32] = "fp32", [NF_STATE_SPLIT] = "split", [NF_STATE_BF16] = "bf16"};
+    const nf_model *m = e->arg.model;
+    const nf_dtype *type = nf_residency_types(e->res, NF_GRADIENTS);
+    const nf_dtype own = (nf_dtype)p->model.dtype;
+    bool half = false, wide = false;
+
+    for (int i = 0; i < m->params; i++) {
+        if (m->desc[i].frozen || m->desc[i].dtype != own)
+            continue;
+        half |= type[i] == NF_BF16;
+        wide |= type[i] == NF_F32;
+    }
+    nf_note("types     %s, gradients %s%s%s, AdamW state '%s'", nf_dtype_name(own), half ? "bf16" : "",
+            half && wide ? " and " : "", wide || !half ? "fp32" : "", scheme[p->optim.state]);
+}
+
 void nf_tell_start(const struct session *s, const struct engine *e)
 {
     const struct nf_params *p = s->p;
@@ -44,6 +63,7 @@ void nf_tell_start(const struct session *s, const struct engine *e)
     nf_note("step      %" PRId64 " rows = %s tokens: %d ranks x %d micro-batch%s x %" PRId64 " rows; %" PRId64 " steps",
             s->global_batch, nf_str_count(count, (double)(s->global_batch * len)), ranks, s->micro_batches,
             s->micro_batches == 1 ? "" : "es", p->train.local_batch, s->steps);
+    tell_types(p, e);
     tell_memory(s, e);
     if (p->train.gate != NF_GATE_ROUTER)
         nf_warn("train.gate is not 'router': tokens go to made-up experts; for measurements only");

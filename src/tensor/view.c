@@ -52,9 +52,9 @@ int64_t nf_tensor_count(const nf_tensor *a)
 /* Strides of dimensions with one element, and of tensors with none, say nothing. */
 bool nf_tensor_dense(const nf_tensor *a)
 {
-    int64_t run = a->dim[a->nd - 1];
-    if (nf_tensor_count(a) == 0)
+    if (a->nd == 0 || nf_tensor_count(a) == 0)
         return true;
+    int64_t run = a->dim[a->nd - 1];
     for (int i = a->nd - 2; i >= 0; i--) {
         if (a->dim[i] > 1 && a->stride[i] != run)
             return false;

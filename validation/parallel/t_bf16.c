@@ -278,6 +278,44 @@ static void costs(int ranks, const char *state, const char *grad, int micro, siz
     side_close(&d);
 }
 
+/* A parameter that is used twice in a forward has fp32 gradients by 'auto', and a run of its own; the others keep theirs. */
+static void reused(int ranks)
+{
+    const char *const more[] = {"model.init='random'", "model.dtype='bf16'", NULL};
+    struct side d;
+    nf_device *dry = NULL;
+    nf_queue *q = NULL;
+    nf_arena *state = NULL;
+    nf_residency *res = NULL;
+
+    if (side_open(&d, "cases/tiny", ranks, 1, 2, more)) {
+        nf_model *m = d.s.model;
+        const int embed = m->embed.desc, head = m->head.desc;
+        struct nf_flat *flat;
+        int64_t wide = 0;
+        m->desc[embed].reused = true;
+        bool made = !nf_device_dry(NF_HOST, &dry) && !nf_arena_new("state", NULL, SIZE_MAX / 4, &state) &&
+                    !nf_queue_new(dry, "compute", 0, NULL, &q);
+        struct nf_residency_arg arg = {.model = m, .mesh = d.s.mesh, .state = state, .step = state, .queue = q, .reduce = q};
+        arg.micro_batches = 1;
+        arg.optimizer = true;
+        arg.grad_dtype = NF_AUTO;
+        if (tap_ok(made && !nf_residency_new(&arg, &res), "residency with a reused parameter")) {
+            const nf_dtype *type = nf_residency_types(res, NF_GRADIENTS);
+            for (int i = nf_residency_flats(res, &flat) - 1; i >= 0; i--)
+                wide += flat[i].run.g.dtype == NF_F32 && flat[i].run.w.dtype == NF_BF16 ? flat[i].run.w.dim[0] : 0;
+            tap_ok(type[embed] == NF_F32 && type[head] == NF_BF16 && wide >= m->vocab * m->hidden &&
+                       wide < m->vocab * m->hidden + NF_ALIGN,
+                   "fp32 gradients for it alone");
+        }
+        nf_residency_free(res);
+        nf_queue_free(q);
+        nf_arena_free(state);
+        nf_device_free(dry);
+    }
+    side_close(&d);
+}
+
 int main(void)
 {
     int ranks, rank;
@@ -298,6 +336,7 @@ int main(void)
         costs(ranks, "bf16", "bf16", 2, 8);
         costs(ranks, "bf16", "fp32", 2, 10);
     }
+    reused(ranks);
     against_fp32("golden/nemotron_h", ranks, 1, "train.seed=1");
     against_fp32("golden/nemotron_h_bf16", ranks, 1, "model.recompute='block'");
     return tap_done();

@@ -64,9 +64,9 @@ static void steps(struct session *s, struct engine *e)
     nf_batches_free(&batches, e->device);
 }
 
-static void try(int ranks, int ep, int micro, const char *recompute)
+static void try(int ranks, int ep, int micro, const char *recompute, const char *dtype)
 {
-    char path[4096], words[6][64], *word[8] = {path};
+    char path[4096], words[7][64], *word[9] = {path};
     const char *srcdir = getenv("srcdir");
     MPI_Comm world = MPI_COMM_WORLD;
     nf_input *input = NULL;
@@ -81,10 +81,11 @@ static void try(int ranks, int ep, int micro, const char *recompute)
     snprintf(words[3], sizeof words[3], "train.local_batch=2");
     snprintf(words[4], sizeof words[4], "model.init='random'");
     snprintf(words[5], sizeof words[5], "data.seq_len=24");
-    for (int i = 0; i < 6; i++)
+    snprintf(words[6], sizeof words[6], "model.dtype='%s'", dtype);
+    for (int i = 0; i < 7; i++)
         word[n++] = words[i];
     word[n++] = (char[]){"data.format='mock'"};
-    tap_note("ep %d, %d micro-batches, recompute '%s'", ep, micro, recompute);
+    tap_note("ep %d, %d micro-batches, recompute '%s', %s", ep, micro, recompute, dtype);
     nf_diagnosis_clear();
     bool open = !nf_input_defaults(word, n, &input);
     if (open) {
@@ -118,6 +119,6 @@ int main(void)
         if (ranks % ep == 0 && 8 % ep == 0)
             for (int i = 0; i < 3; i++)
                 for (int micro = 1; micro <= 2; micro++)
-                    try(ranks, ep, micro, recompute[i]);
+                    try(ranks, ep, micro, recompute[i], (i + micro) % 2 ? "fp32" : "bf16");
     return tap_done();
 }

@@ -1,30 +1,93 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* model.c: from a config.json to a model: the table of families, and what they share. */
+/*
+ * model.c: from a config.json to a model: the table of families, and what configs of all families have in common.
+ */
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "families.h"
+#include "nemafit/log.h"
 
 static const struct nf_family *const families[] = {&nf_family_nemotron_h};
 
+/* The one name in `architectures`; NULL if there is none, or told. */
+static const char *architecture_of(struct nf_config *c)
+{
+    const char *const keys[] = {"architectures", NULL};
+    const nf_jvalue *list = nf_config_find(c, keys, NULL);
+
+    if (!list)
+        return NULL;
+    if (nf_jvalue_kind(list) != NF_JARRAY || nf_jvalue_size(list) != 1 || nf_jvalue_kind(nf_jvalue_at(list, 0)) != NF_JSTRING) {
+        nf_config_fault(c, "architectures", "a list of one name is needed");
+        return NULL;
+    }
+    return nf_jvalue_string(nf_jvalue_at(list, 0), NULL);
+}
+
 static const struct nf_family *family_of(struct nf_config *c)
 {
-    const char *const archs[] = {"architectures", NULL};
-    const char *type = nf_config_string(c, "model_type", NULL), *arch = NULL;
-    const nf_jvalue *list = nf_config_find(c, archs, NULL);
-    const char *wanted;
+    const char *type = nf_config_string(c, "model_type", NULL), *arch = architecture_of(c);
+    const char *wanted = type ? type : arch;
+    char shown[280], other[280];
+
+    for (size_t i = 0; i < sizeof families / sizeof *families; i++) {
+        const struct nf_family *f = families[i];
+        if (type ? strcmp(type, f->type) : !arch || strcmp(arch, f->architecture))
+            continue;
+        if (arch && strcmp(arch, f->architecture))
+            nf_config_fault(c, "architectures", "'%s' is not what model_type '%s' is trained as: %s",
+                            nf_str_shown(shown, arch, strlen(arch)), nf_str_shown(other, f->type, strlen(f->type)),
+                            f->architecture);
+        return f;
+    }
+    if (wanted)
+        nf_config_fault(c, "model_type", "'%s' is not supported; this version trains nemotron_h",
+                        nf_str_shown(shown, wanted, strlen(wanted)));
+    else if (!c->count)
+        nf_config_fault(c, "model_type", "missing, and no architectures either; this version trains nemotron_h");
+    return NULL;
+}
+
+/* dtype, or torch_dtype as it was called: two spellings of one thing. */
+static void check_dtype(struct nf_config *c)
+{
+    static const char *const known[] = {"float32", "bfloat16", "float16", "float64", "auto"};
+    const char *now = nf_config_string(c, "dtype", NULL), *then = nf_config_string(c, "torch_dtype", NULL);
+    const char *name = now ? now : then;
     char shown[280];
 
-    if (list && nf_jvalue_kind(list) == NF_JARRAY && nf_jvalue_size(list) &&
-        nf_jvalue_kind(nf_jvalue_at(list, 0)) == NF_JSTRING)
-        arch = nf_jvalue_string(nf_jvalue_at(list, 0), NULL);
-    for (size_t i = 0; i < sizeof families / sizeof *families; i++)
-        if (type ? !strcmp(type, families[i]->type) : arch && !strcmp(arch, families[i]->architecture))
-            return families[i];
-    wanted = type ? type : arch ? arch : "";
-    nf_config_fault(c, "model_type", "'%s' is not supported; this version trains nemotron_h",
-                    nf_str_shown(shown, wanted, strlen(wanted)));
-    return NULL;
+    if (now && then && strcmp(now, then))
+        nf_config_fault(c, "torch_dtype", "'%s' contradicts dtype", nf_str_shown(shown, then, strlen(then)));
+    for (size_t i = 0; name && i < sizeof known / sizeof *known; i++)
+        if (!strcmp(name, known[i]))
+            return;
+    if (name)
+        nf_config_fault(c, now ? "dtype" : "torch_dtype", "'%s' is not one of float32, bfloat16, float16",
+                        nf_str_shown(shown, name, strlen(name)));
+}
+
+/* Ids that only the tokenizer's side uses: odd ones are no reason to refuse the weights. */
+static void check_ids(struct nf_config *c, int64_t vocab)
+{
+    static const char *const ids[] = {"bos_token_id", "eos_token_id", "pad_token_id"};
+
+    for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
+        const nf_jvalue *v = nf_jvalue_get(c->root, ids[i]);
+        if (v && nf_jvalue_kind(v) == NF_JINT && nf_jvalue_int(v) >= vocab)
+            nf_warn("%s: %s = %" PRId64 " is not an id of a vocabulary of %" PRId64, nf_json_name(c->doc), ids[i],
+                    nf_jvalue_int(v), vocab);
+    }
+}
+
+/* A directory may name Python code to load it with. */
+static void tell_code(struct nf_config *c)
+{
+    const char *const keys[] = {"auto_map", NULL};
+
+    if (nf_config_find(c, keys, NULL))
+        nf_note("note: %s names code of its own (auto_map): it is carried along and never run", nf_json_name(c->doc));
 }
 
 nf_status nf_model_new(const nf_json *config, const struct nf_model_choice *choice, nf_model **model)
@@ -43,7 +106,12 @@ nf_status nf_model_new(const nf_json *config, const struct nf_model_choice *choi
         s = nf_fail(NF_EMODEL, "%s: the top level is not an object", nf_json_name(config));
     else {
         family = family_of(&c);
+        check_dtype(&c);
         s = family ? family->build(&c, &b) : nf_config_verdict(&c);
+        if (!s) {
+            check_ids(&c, m->vocab);
+            tell_code(&c);
+        }
     }
     nf_config_close(&c);
     if (s) {

@@ -11,8 +11,10 @@
 #include "nemafit/log.h"
 #include "nemotron_h.h"
 
-/* Sizes beyond this are damage, not models; products of three stay far inside int64. */
+/* Sizes beyond these are damage, not models: a size (products of three stay far inside int64), tensors, values. */
 #define BIG (1 << 20)
+#define TENSORS_MAX (1 << 19)
+#define VALUES_MAX 1e15
 
 static char letter(const char *name)
 {
@@ -133,9 +135,37 @@ static void read_sizes(struct nf_config *c, struct nemotron_h *h)
     h->rescale_residual = nf_config_bool(c, "rescale_prenorm_residual", NULL, true);
 }
 
+/* Nothing is allocated for a model that cannot be. */
+static void check_plausible(struct nf_config *c, const struct nemotron_h *h)
+{
+    double H = (double)h->hidden, inner = (double)(h->mamba_heads * h->mamba_head_dim), values = 2 * H * (double)h->vocab;
+    int64_t tensors = 0;
+
+    for (int i = 0; i < h->layers; i++)
+        switch (h->pattern[i]) {
+        case 'M': values += H * (3 * inner + 2 * (double)(h->groups * h->state)); break;
+        case '*': values += 2 * H * (double)((h->heads + h->kv_heads) * h->head_dim); break;
+        case 'E':
+            values += 2 * H * (double)h->expert_width * (double)h->experts;
+            tensors += 2 * h->experts;
+            break;
+        default: values += 2 * H * (double)h->intermediate;
+        }
+    if (tensors > TENSORS_MAX)
+        nf_config_fault(c, "n_routed_experts", "%" PRId64 " tensors of experts are more than any model has (%d)", tensors,
+                        TENSORS_MAX);
+    if (values > VALUES_MAX)
+        nf_config_fault(c, "hidden_size", "a model of %.2g values is not plausible (at most %.0g)", values, VALUES_MAX);
+}
+
 static void check_sizes(struct nf_config *c, const struct nemotron_h *h)
 {
     int64_t a_group = h->experts / h->expert_groups;
+
+    check_plausible(c, h);
+    if (is_null(c, "head_dim") && h->hidden % h->heads)
+        nf_config_fault(c, "head_dim", "null, and hidden_size = %" PRId64 " is not a multiple of %" PRId64 " heads", h->hidden,
+                        h->heads);
 
     if (h->heads % h->kv_heads)
         nf_config_fault(c, "num_attention_heads", "%" PRId64 " query heads cannot share %" PRId64 " key-value heads evenly",
@@ -151,10 +181,9 @@ static void check_sizes(struct nf_config *c, const struct nemotron_h *h)
                         "%" PRId64 " experts in %" PRId64 " groups, of which %" PRId64 " are kept, cannot give %" PRId64
                         " a token (groups need two or more)",
                         h->experts, h->expert_groups, h->expert_groups_kept, h->k);
-    for (int i = 0; i < h->layers; i++)
-        if (h->pattern[i] == 'M' && h->hidden && h->mamba_heads * h->mamba_head_dim > BIG)
-            nf_config_fault(c, "mamba_num_heads", "an inner width of %" PRId64 " is not plausible",
-                            h->mamba_heads * h->mamba_head_dim);
+    if (memchr(h->pattern, 'M', (size_t)h->layers) && h->mamba_heads * h->mamba_head_dim > BIG)
+        nf_config_fault(c, "mamba_num_heads", "an inner width of %" PRId64 " is not plausible",
+                        h->mamba_heads * h->mamba_head_dim);
 }
 
 /* What would change the mathematics and is not here: refused, never ignored. */

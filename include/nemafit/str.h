@@ -46,14 +46,25 @@ const char *nf_path_base(const char *path);
 /*
  * Files. All refuse what is not a regular file (FIFO, device, directory) and say path and reason.
  * nf_file_read: whole file, NUL added after it; malloc'd, free() by the caller. limit: larger files are refused.
+ * nf_file_read_below: the same, of a file that lies below `root` once all links are followed.
  * nf_file_write: temporary beside it, write, fsync, rename, fsync of the directory.
  * nf_dir_make: with parents, like mkdir -p, mode 0750.
  * Collective  no      Errors  local: NF_EMISSING, NF_EPERM, NF_EIO, NF_EDATA (not regular, too large), NF_ENOMEM
  */
 nf_status nf_file_read(const char *path, size_t limit, char **bytes, size_t *n);
+nf_status nf_file_read_below(const char *path, const char *root, size_t limit, char **bytes, size_t *n);
 nf_status nf_file_write(const char *path, const void *bytes, size_t n);
 nf_status nf_dir_make(const char *path);
 nf_status nf_dir_sync(const char *path);
+
+/*
+ * Where links of a directory may lead. A hub cache holds models--x/snapshots/<revision>/NAME -> ../../blobs/<hash>: there the
+ * root is models--x, anywhere else the directory itself; malloc'd. nf_root_check: does the open file lie below it? `code` is
+ * put before the words ("IX-16: ", or "").
+ * Collective  no      Errors  local: NF_EMISSING, NF_EPERM, NF_EDATA (leads out), NF_EIO
+ */
+nf_status nf_root_of(const char *dir, char **root);
+nf_status nf_root_check(int fd, const char *path, const char *root, const char *code);
 
 /* Status that fits an errno of a file operation, with diagnosis "<path>: <what>: <strerror>". */
 NF_COLD nf_status nf_fail_errno(int err, const char *path, const char *what);

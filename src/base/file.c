@@ -113,7 +113,8 @@ done:
     return status;
 }
 
-nf_status nf_file_read(const char *path, size_t limit, char **bytes, size_t *n)
+/* root: NULL for anywhere. */
+static nf_status open_and_read(const char *path, const char *root, size_t limit, char **bytes, size_t *n)
 {
     nf_status status;
     struct stat st;
@@ -127,9 +128,21 @@ nf_status nf_file_read(const char *path, size_t limit, char **bytes, size_t *n)
     else if ((uintmax_t)st.st_size > limit)
         status = too_large(path, limit);
     else
+        status = root ? nf_root_check(fd, path, root, "") : NF_OK;
+    if (status == NF_OK)
         status = read_all(fd, path, (size_t)st.st_size, limit, bytes, n);
     close(fd);
     return status;
+}
+
+nf_status nf_file_read(const char *path, size_t limit, char **bytes, size_t *n)
+{
+    return open_and_read(path, NULL, limit, bytes, n);
+}
+
+nf_status nf_file_read_below(const char *path, const char *root, size_t limit, char **bytes, size_t *n)
+{
+    return open_and_read(path, root, limit, bytes, n);
 }
 
 static int write_all(int fd, const char *p, size_t n)

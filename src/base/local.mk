@@ -15,5 +15,6 @@ libnf_a_SOURCES += \
 	%D%/path.c \
 	%D%/pattern.c \
 	%D%/rng.c \
+	%D%/root.c \
 	%D%/status.c \
 	%D%/str.c

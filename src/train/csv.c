@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* csv.c: log.csv. Rows are flushed as they come, so a plot can follow a run; a failed write is told at the end. */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,6 +38,20 @@ static nf_status keep_older(const char *dir, const char *path)
     return NF_OK;
 }
 
+/* A new file, never through a link, and not for everybody's eyes. */
+static FILE *create(const char *path)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0640), error;
+    FILE *file = fd >= 0 ? fdopen(fd, "w") : NULL;
+
+    if (fd >= 0 && !file) {
+        error = errno;
+        close(fd);
+        errno = error;
+    }
+    return file;
+}
+
 nf_status nf_csv_open(const char *dir, struct csv **out)
 {
     struct csv *c = calloc(1, sizeof *c);
@@ -46,7 +61,7 @@ nf_status nf_csv_open(const char *dir, struct csv **out)
         s = nf_fail(NF_ENOMEM, "no memory for a path");
     if (!s)
         s = keep_older(dir, c->path);
-    if (!s && !(c->file = fopen(c->path, "wx")))
+    if (!s && !(c->file = create(c->path)))
         s = nf_fail_errno(errno, c->path, "cannot create");
     if (s) {
         free(c ? c->path : NULL);

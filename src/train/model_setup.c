@@ -10,12 +10,18 @@ nf_status nf_engine_read_config(const nf_mesh *mesh, const char *dir, nf_json **
 {
     const nf_group *world = nf_mesh_group(mesh, NF_WORLD);
     char *path = nf_path_join(dir, "config.json");
-    char *text = NULL;
+    char *text = NULL, *root = NULL;
     size_t n = 0;
     nf_status s = path ? NF_OK : nf_fail(NF_ENOMEM, "no memory for a path");
 
-    if (!s && nf_group_rank(world) == 0)
-        s = nf_file_read(path, 1 << 20, &text, &n);
+    if (!s && nf_group_rank(world) == 0) {
+        s = nf_root_of(dir, &root);
+        if (!s)
+            s = nf_file_read_below(path, root, 1 << 20, &text, &n);
+        if (s == NF_EDATA) /* a FIFO, a link that leads out, too large: no config, whatever else it is */
+            s = NF_EMODEL;
+        free(root);
+    }
     s = nf_agree(mesh, s);
     if (!s)
         s = nf_bcast_blob(world, 0, (void **)&text, &n);

@@ -75,6 +75,14 @@ static void check_prompt(const struct session *s)
     nf_str_free(&hint);
 }
 
+/* What would stop the export at the end stops the run at its beginning. */
+static nf_status foresee_export(const struct session *s)
+{
+    const struct nf_st_write_arg arg = {.dir = s->p->export_.dir, .source_dir = s->p->model.path};
+
+    return arg.dir ? nf_st_write_check(s->source, s->mesh, &arg) : NF_OK;
+}
+
 struct engine_arg nf_session_engine(const struct session *s)
 {
     return (struct engine_arg){.params = s->p,
@@ -124,6 +132,7 @@ nf_status nf_session_open(nf_input *input, const void *mpi_comm, int ranks, stru
         NF_TRY(nf_st_open(s->mesh, p->model.path, &s->source));
         NF_TRY(nf_st_check(s->source, &s->model->map, s->model->desc, s->model->params, p->model.strict));
     }
+    NF_TRY(foresee_export(s));
     NF_TRY(open_data(s));
     plan_steps(s);
     check_prompt(s);

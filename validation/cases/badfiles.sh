@@ -51,7 +51,7 @@ sed 's/"hidden_size": 32/"hidden_size": 32, "hidden_size": 64/' "$golden/config.
 sed 's/"nemotron_h"/"llama"/' "$golden/config.json" >"$tap_dir/othermodel/config.json"
 
 for ranks in 1 4 40; do
-    fails 66 'config.json' $ranks "model.path='$tap_dir/nowhere'"
+    fails 66 'nowhere: ' $ranks "model.path='$tap_dir/nowhere'"
     fails 65 'ST-018' $ranks "model.path='$tap_dir/truncated'"
     fails 65 'ST-002' $ranks "model.path='$tap_dir/longheader'"
     fails 65 'lm_head.weight' $ranks "model.path='$tap_dir/missing'"

@@ -82,6 +82,11 @@ struct nf_st_write_arg {
 };
 nf_status nf_st_write(const nf_st *source, const nf_mesh *mesh, const nf_weight_map *map, const nf_param_desc *desc, int params,
                       const nf_named *named, int n, nf_queue *queue, const struct nf_st_write_arg *arg);
+/*
+ * nf_st_write_check: what nf_st_write would refuse of dir and source_dir, asked before hours of work; changes nothing.
+ * Collective  world      Errors  agreed: NF_EUSAGE, NF_EEXISTS, NF_EPERM, NF_EDATA (a link that leads out of source_dir)
+ */
+nf_status nf_st_write_check(const nf_st *source, const nf_mesh *mesh, const struct nf_st_write_arg *arg);
 
 /* A whole small tensor as fp32 (of F32, BF16, F16, F64) or int64 (of I64, I32, U8, BOOL): goldens, tests; malloc'd. Not
  * collective. Errors  local: NF_EDATA, NF_EIO, NF_ENOMEM */

@@ -90,7 +90,7 @@ nf_status nf_st_dir_carry(const struct nf_st_dir *dir, const char *source_dir)
     if (!source_dir)
         return NF_OK;
     char *root = NULL;
-    NF_TRY(nf_st_root(source_dir, &root));
+    NF_TRY(nf_root_of(source_dir, &root));
     struct carrying c = {source_dir, root, dir->temporary, malloc(2 * COPY_BYTES)};
     const nf_status status =
         c.buffer ? walk(source_dir, carry_one, &c) : nf_fail(NF_ENOMEM, "%s: no memory to copy files", source_dir);
@@ -99,15 +99,38 @@ nf_status nf_st_dir_carry(const struct nf_st_dir *dir, const char *source_dir)
     return status;
 }
 
-static nf_status add_size(void *ctx, const char *name, const struct stat *st)
+struct counting {
+    const char *from, *root;
+    uint64_t bytes;
+};
+
+static nf_status count_one(void *ctx, const char *name, const struct stat *st)
 {
-    (void)name;
-    *(uint64_t *)ctx += (uint64_t)st->st_size;
-    return NF_OK;
+    struct counting *c = ctx;
+    uint64_t size = 0;
+    int fd = -1;
+    (void)st;
+    char *path = nf_path_join(c->from, name);
+    const nf_status status =
+        path ? nf_st_file_open(path, c->root, &fd, &size, NULL) : nf_fail(NF_ENOMEM, "%s: no memory", name);
+    if (fd >= 0)
+        close(fd);
+    free(path);
+    c->bytes += size;
+    return status;
 }
 
 nf_status nf_st_dir_carried(const char *source_dir, uint64_t *bytes)
 {
+    struct counting c = {.from = source_dir};
+    char *root = NULL;
     *bytes = 0;
-    return source_dir ? walk(source_dir, add_size, bytes) : NF_OK;
+    if (!source_dir)
+        return NF_OK;
+    NF_TRY(nf_root_of(source_dir, &root));
+    c.root = root;
+    const nf_status status = walk(source_dir, count_one, &c);
+    free(root);
+    *bytes = c.bytes;
+    return status;
 }

@@ -71,7 +71,7 @@ static nf_status check_target(struct nf_st_dir *dir, const nf_st *source, const 
     if (*base == 0 || strcmp(base, ".") == 0 || strcmp(base, "..") == 0)
         return nf_fail(NF_EUSAGE, "%s: cannot be the name of a new directory", shown);
     if (lstat(dir->target, &st) != 0)
-        return errno == ENOENT ? NF_OK : nf_fail_errno(errno, dir->target, "cannot look at it");
+        return errno == ENOENT || errno == ENOTDIR ? NF_OK : nf_fail_errno(errno, dir->target, "cannot look at it");
     if (!S_ISDIR(st.st_mode))
         return nf_fail(NF_EEXISTS, "%s: exists and is %s: not replaced", shown,
                        S_ISLNK(st.st_mode) ? "a link" : "not a directory");
@@ -95,17 +95,19 @@ static nf_status check_space(const char *parent, uint64_t need)
                                   (unsigned long long)room);
 }
 
-nf_status nf_st_dir_check(struct nf_st_dir *dir, const nf_st *source, const struct nf_st_write_arg *arg, uint64_t need)
+static nf_status name_target(struct nf_st_dir *dir, const char *name, char **parent)
 {
-    *dir = (struct nf_st_dir){.target = strdup(arg->dir)};
-    char *parent = NULL;
-    nf_status status = NF_OK;
+    *dir = (struct nf_st_dir){.target = strdup(name)};
     for (size_t n = dir->target ? strlen(dir->target) : 0; n > 1 && dir->target[n - 1] == '/'; n--)
         dir->target[n - 1] = 0;
-    if (dir->target)
-        parent = nf_path_dir(dir->target);
-    if (!parent)
-        status = nf_fail(NF_ENOMEM, "%s: no memory for a path", arg->dir);
+    *parent = dir->target ? nf_path_dir(dir->target) : NULL;
+    return *parent ? NF_OK : nf_fail(NF_ENOMEM, "%s: no memory for a path", name);
+}
+
+nf_status nf_st_dir_check(struct nf_st_dir *dir, const nf_st *source, const struct nf_st_write_arg *arg, uint64_t need)
+{
+    char *parent = NULL;
+    nf_status status = name_target(dir, arg->dir, &parent);
     if (status == NF_OK)
         status = check_target(dir, source, arg->source_dir);
     if (status == NF_OK)
@@ -113,6 +115,41 @@ nf_status nf_st_dir_check(struct nf_st_dir *dir, const nf_st *source, const stru
     if (status == NF_OK)
         status = check_space(parent, need);
     free(parent);
+    return status;
+}
+
+/* May something be made in `path`, or where it will be made? Cuts `path` down to what is there. */
+static nf_status check_writable(char *path)
+{
+    struct stat st;
+    while (stat(path, &st) != 0 && (errno == ENOENT || errno == ENOTDIR) && strcmp(path, ".") != 0 && strcmp(path, "/") != 0) {
+        char *slash = strrchr(path, '/');
+        if (slash && slash != path)
+            *slash = 0;
+        else
+            strcpy(path, slash ? "/" : ".");
+    }
+    if (stat(path, &st) != 0)
+        return nf_fail_errno(errno, path, "cannot look at it");
+    if (!S_ISDIR(st.st_mode))
+        return nf_fail(NF_EEXISTS, "%s: is not a directory: nothing can be made in it", path);
+    return access(path, W_OK | X_OK) == 0 ? NF_OK : nf_fail_errno(errno, path, "cannot make anything in it");
+}
+
+nf_status nf_st_dir_foresee(const nf_st *source, const struct nf_st_write_arg *arg)
+{
+    struct nf_st_dir dir;
+    char *parent = NULL;
+    uint64_t bytes;
+    nf_status status = name_target(&dir, arg->dir, &parent);
+    if (status == NF_OK)
+        status = check_target(&dir, source, arg->source_dir);
+    if (status == NF_OK)
+        status = check_writable(parent);
+    if (status == NF_OK)
+        status = nf_st_dir_carried(arg->source_dir, &bytes);
+    free(parent);
+    nf_st_dir_end(&dir);
     return status;
 }
 

@@ -1,62 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Files as this folder reads and writes them: regular ones only, opened so that a FIFO cannot block; whole ranges, never
- * mapped, since a mapped file that shrinks kills the process. A link may lead where the hub's cache keeps its blobs, and no
- * further.
+ * mapped, since a mapped file that shrinks kills the process.
  */
 #include "private.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-/*
- * A hub cache holds models--x/snapshots/<revision>/model.safetensors -> ../../blobs/<hash>: there the root is models--x.
- * Anywhere else it is the directory itself.
- */
-nf_status nf_st_root(const char *dir, char **root)
-{
-    char *real = realpath(dir, NULL);
-    if (!real)
-        return nf_fail_errno(errno, dir, "cannot open");
-    *root = real;
-    char *last = strrchr(real, '/');
-    if (last && last != real) {
-        *last = 0;
-        char *above = strrchr(real, '/');
-        if (above && above != real && strcmp(above, "/snapshots") == 0) {
-            *above = 0;
-            return NF_OK;
-        }
-        *last = '/';
-    }
-    return NF_OK;
-}
-
-/* Where an open file really lies, checked after the fact: no race between the check and the opening. */
-static nf_status check_root(int fd, const char *path, const char *root)
-{
-    char proc[64], real[PATH_MAX];
-    snprintf(proc, sizeof proc, "/proc/self/fd/%d", fd);
-    ssize_t n = readlink(proc, real, sizeof real - 1);
-    if (n < 0) { /* no /proc */
-        if (!realpath(path, real))
-            return nf_fail_errno(errno, path, "cannot open");
-        n = (ssize_t)strlen(real);
-    }
-    real[n] = 0;
-    const size_t length = strlen(root);
-    const bool inside = strncmp(real, root, length) == 0 && (real[length] == '/' || (length > 0 && root[length - 1] == '/'));
-    char a[280], b[280];
-    return inside ? NF_OK
-                  : nf_fail(NF_EDATA, "%s: IX-16: is a link that leads out of the checkpoint, to %s",
-                            nf_str_shown(a, path, strlen(path)), nf_str_shown(b, real, (size_t)n));
-}
 
 nf_status nf_st_file_open(const char *path, const char *root, int *fd, uint64_t *size, int64_t *mtime_ns)
 {
@@ -74,7 +28,7 @@ nf_status nf_st_file_open(const char *path, const char *root, int *fd, uint64_t 
                          : S_ISFIFO(st.st_mode) ? "FIFO"
                                                 : "device or socket");
     } else if (root) {
-        status = check_root(open_fd, path, root);
+        status = nf_root_check(open_fd, path, root, "IX-16: ");
     }
     if (status != NF_OK) {
         close(open_fd);

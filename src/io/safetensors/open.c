@@ -227,7 +227,7 @@ static nf_status find_shards(struct opening *o)
     nf_status status = NF_OK;
     st->indexed = exists(st->dir, INDEX);
     if (st->indexed) {
-        status = nf_file_read(path, INDEX_MAX, &text, &n);
+        status = nf_file_read_below(path, st->root, INDEX_MAX, &text, &n);
         if (status == NF_OK)
             status = nf_st_index_parse(path, text, n, &o->notes, &o->index);
         if (status == NF_OK)
@@ -277,7 +277,7 @@ static nf_status parse(struct opening *o, const char *path, bool file)
                        nf_str_shown(shown, path, strlen(path)));
     if (file)
         NF_TRY(one_file(o, path));
-    NF_TRY(nf_st_root(st->dir, &st->root));
+    NF_TRY(nf_root_of(st->dir, &st->root));
     if (!file)
         NF_TRY(find_shards(o));
     o->inode = calloc((size_t)st->shards, sizeof *o->inode);

@@ -126,9 +126,6 @@ void nf_st_index_free(struct nf_st_index *index);
 nf_status nf_st_file_open(const char *path, const char *root, int *fd, uint64_t *size, int64_t *mtime_ns);
 nf_status nf_st_pread(int fd, const char *path, void *bytes, size_t n, uint64_t at);
 nf_status nf_st_pwrite(int fd, const char *path, const void *bytes, size_t n, uint64_t at);
-/* Where links of a directory may lead: itself, or the whole repository of a hub cache; malloc'd. */
-nf_status nf_st_root(const char *dir, char **root);
-
 /* ---- table.c, open.c ----------------------------------------------------------------------------------------------- */
 
 struct nf_st_shard {
@@ -256,11 +253,13 @@ struct nf_st_dir {
     bool replaces; /* the target exists and is a checkpoint */
 };
 nf_status nf_st_dir_check(struct nf_st_dir *dir, const nf_st *source, const struct nf_st_write_arg *arg, uint64_t need);
+/* What can be said of it before there is anything to write; changes nothing. */
+nf_status nf_st_dir_foresee(const nf_st *source, const struct nf_st_write_arg *arg);
 nf_status nf_st_dir_begin(struct nf_st_dir *dir, const struct nf_st_layout *layout);
 nf_status nf_st_dir_carry(const struct nf_st_dir *dir, const char *source_dir);
 nf_status nf_st_dir_commit(struct nf_st_dir *dir, const struct nf_st_layout *layout);
 void nf_st_dir_end(struct nf_st_dir *dir);                            /* removes what was not committed */
-nf_status nf_st_dir_carried(const char *source_dir, uint64_t *bytes); /* that nf_st_dir_carry would copy */
+nf_status nf_st_dir_carried(const char *source_dir, uint64_t *bytes); /* that nf_st_dir_carry would copy; all can be read */
 /* A new file in the directory, never through a link. */
 nf_status nf_st_dir_create(const char *dir, const char *name, int *fd);
 nf_status nf_st_sync_and_close(int fd, const char *path);

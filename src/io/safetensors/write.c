@@ -305,3 +305,8 @@ nf_status nf_st_write(const nf_st *source, const nf_mesh *mesh, const nf_weight_
     nf_st_layout_free(&layout);
     return status;
 }
+
+nf_status nf_st_write_check(const nf_st *source, const nf_mesh *mesh, const struct nf_st_write_arg *arg)
+{
+    return nf_agree(mesh, nf_mesh_rank(mesh) == 0 ? nf_st_dir_foresee(source, arg) : NF_OK);
+}

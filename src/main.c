@@ -17,11 +17,12 @@
 #include "nemafit/ops.h"
 #include "nemafit/train.h"
 
-enum command { RUN, CHECK, GOLDEN, DESCRIBE, MANUAL, VERSION, HELP };
+enum command { RUN, CHECK, GOLDEN, VERIFY, EXPORT, DESCRIBE, MANUAL, VERSION, HELP };
 
 struct arguments {
     enum command command;
-    const char *target; /* input file, golden directory or parameter name */
+    const char *target; /* input file, golden directory, snapshot or parameter name */
+    const char *dir;    /* of an export */
     char **overrides;
     int n_overrides;
     bool quiet, verbose;
@@ -30,6 +31,8 @@ struct arguments {
 static const char usage[] = "usage: mpirun -np RANKS nemafit [--quiet|--verbose] input.nml [group.key=value ...]\n"
                             "       nemafit --check input.nml [group.key=value ...]   validate everything, train nothing\n"
                             "       nemafit --golden DIR [group.key=value ...]        repeat a stored reference\n"
+                            "       nemafit --verify SNAPSHOT                         is it whole?\n"
+                            "       nemafit --export SNAPSHOT DIR [group.key=value ...]   its weights as a checkpoint\n"
                             "       nemafit --describe [group | group.key]            what can stand in an input file\n"
                             "       nemafit --version | --help\n";
 
@@ -39,13 +42,9 @@ static nf_status parse(int argc, char **argv, struct arguments *a)
         const char *word;
         enum command command;
         bool needs_target;
-    } words[] = {{"--check", CHECK, true},
-                 {"--golden", GOLDEN, true},
-                 {"--describe", DESCRIBE, false},
-                 {"--manual-body", MANUAL, false},
-                 {"--version", VERSION, false},
-                 {"--help", HELP, false},
-                 {"-h", HELP, false}};
+    } words[] = {{"--check", CHECK, true},      {"--golden", GOLDEN, true},      {"--verify", VERIFY, true},
+                 {"--export", EXPORT, true},    {"--describe", DESCRIBE, false}, {"--manual-body", MANUAL, false},
+                 {"--version", VERSION, false}, {"--help", HELP, false},         {"-h", HELP, false}};
     bool needs_target = true;
     int i = 1;
 
@@ -68,7 +67,18 @@ static nf_status parse(int argc, char **argv, struct arguments *a)
     if (i < argc && !strchr(argv[i], '='))
         a->target = argv[i++];
     else if (needs_target)
-        return nf_fail(NF_EUSAGE, "no %s was given\n%s", a->command == GOLDEN ? "directory" : "input file", usage);
+        return nf_fail(NF_EUSAGE, "no %s was given\n%s",
+                       a->command == GOLDEN                           ? "directory"
+                       : a->command == VERIFY || a->command == EXPORT ? "snapshot"
+                                                                      : "input file",
+                       usage);
+    if (a->command == EXPORT) {
+        if (i == argc || strchr(argv[i], '='))
+            return nf_fail(NF_EUSAGE, "no directory to export to was given\n%s", usage);
+        a->dir = argv[i++];
+    }
+    if (a->command == VERIFY && i < argc)
+        return nf_fail(NF_EUSAGE, "'%s': nothing more can be given to --verify\n%s", argv[i], usage);
     a->overrides = argv + i;
     a->n_overrides = argc - i;
     return NF_OK;
@@ -129,6 +139,10 @@ static nf_status perform(const struct arguments *a, bool with_mpi, int ranks, in
     nf_input *input = NULL;
     nf_status s;
 
+    if (a->command == VERIFY)
+        return nf_train_verify(a->target, comm);
+    if (a->command == EXPORT)
+        return nf_train_export(a->target, a->dir, a->overrides, a->n_overrides, comm);
     if (a->command != RUN && a->command != CHECK && a->command != GOLDEN)
         return rank == 0 ? print_text(a) : NF_OK;
     s = a->command == GOLDEN ? nf_input_defaults(a->overrides, a->n_overrides, &input) : read_input(a, with_mpi, rank, &input);

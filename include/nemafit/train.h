@@ -16,5 +16,10 @@ nf_status nf_train_check(nf_input *input, const void *mpi_comm, int ranks, int r
 /* Repeat the golden directory (logits, loss, gradients, six steps); prints each figure, last "golden: PASS" or "golden: FAIL".
  */
 nf_status nf_train_golden(const char *dir, nf_input *input, const void *mpi_comm, int ranks, int rank);
+/* Is the snapshot whole? One line a file; NF_OK, NF_EDATA or NF_EMISSING. */
+nf_status nf_train_verify(const char *snapshot, const void *mpi_comm);
+/* The weights of a snapshot as a checkpoint in dir. Model and export options are those of the snapshot's input.used.nml, with
+ * the overrides. */
+nf_status nf_train_export(const char *snapshot, const char *dir, char *const *overrides, int n, const void *mpi_comm);
 
 #endif

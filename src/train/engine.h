@@ -107,6 +107,8 @@ nf_status nf_engine_read_config(const nf_mesh *mesh, const char *dir, nf_json **
 nf_status nf_engine_make_model(const struct nf_params *p, const nf_json *config, nf_model **model);
 /* Weights from the checkpoint, or drawn. source NULL: drawn. */
 nf_status nf_engine_load(struct engine *e, const nf_st *source);
+/* How export.dtype and export.shard_gb want a checkpoint written. */
+struct nf_st_write_arg nf_export_arg(const struct nf_params *p, const char *dir);
 nf_status nf_engine_export(struct engine *e, const nf_st *source, const char *dir);
 
 /* The device that backend.device asks for, with its ops; what 'auto' became is written there. Collective over mpi_comm, before

@@ -4,11 +4,14 @@ check_PROGRAMS += \
 	%D%/t_index \
 	%D%/t_dataset \
 	%D%/t_nomem \
+	%D%/t_manifest \
 	%D%/t_model_level.mpi \
 	%D%/t_read_write.mpi \
 	%D%/t_refusals.mpi \
 	%D%/t_dataset_ranks.mpi \
-	%D%/t_snapshot.mpi
+	%D%/t_lease.mpi \
+	%D%/t_snapshot.mpi \
+	%D%/t_snapshot_damage.mpi
 nf_io_make = %D%/make.c %D%/make.h
 nf_io_toy = $(nf_io_make) %D%/toy.c %D%/toy.h
 nf_io_rig = $(nf_io_toy) %D%/rig.c %D%/rig.h
@@ -22,6 +25,9 @@ nf_io_rig = $(nf_io_toy) %D%/rig.c %D%/rig.h
 %C%_t_nomem_SOURCES = %D%/t_nomem.c $(nf_io_toy)
 nf_io_snaprig = %D%/snaprig.c %D%/snaprig.h
 %C%_t_snapshot_mpi_SOURCES = %D%/t_snapshot.c $(nf_io_snaprig)
+%C%_t_snapshot_damage_mpi_SOURCES = %D%/t_snapshot_damage.c $(nf_io_snaprig)
+%C%_t_manifest_SOURCES = %D%/t_manifest.c
+%C%_t_lease_mpi_SOURCES = %D%/t_lease.c $(nf_io_snaprig)
 
 # HDF5 datasets
 check_PROGRAMS += %D%/t_dataset_malformed.mpi %D%/t_dataset_hdf5.mpi

@@ -6,6 +6,8 @@
 #include "snaprig.h"
 #include "tap.h"
 
+#include "nemafit/log.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -188,6 +190,7 @@ int main(void)
     tap_open_mpi();
     MPI_Comm_size(MPI_COMM_WORLD, &world_ranks);
     MPI_Comm_rank(MPI_COMM_WORLD, &world_rank);
+    nf_log_open(world_rank, world_ranks, NF_LOG_QUIET, stdout);
     snaprig_dir("snapshot", dir);
     pairs(dir);
     struct snaprig s = snaprig_open(world_ranks, 1, false);

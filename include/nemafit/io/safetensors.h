@@ -79,6 +79,11 @@ struct nf_st_write_arg {
     const char *dir, *source_dir;
     int dtype;       /* NF_AUTO, NF_F32, NF_BF16, NF_F16 */
     double shard_gb; /* 0: reuse the source's own distribution, else 5 */
+    /* Where `data` of named does not lie in memory: elements [first, first + count) of the piece of named[i] to host memory,
+     * which has room for fp32; in `type`, of which `to` is made. NULL: from data. Called twice for every element: to write it,
+     * and to compare what reads back. */
+    nf_status (*get)(void *ctx, int i, int64_t first, int64_t count, nf_dtype to, void *out, nf_dtype *type);
+    void *ctx;
 };
 nf_status nf_st_write(const nf_st *source, const nf_mesh *mesh, const nf_weight_map *map, const nf_param_desc *desc, int params,
                       const nf_named *named, int n, nf_queue *queue, const struct nf_st_write_arg *arg);

@@ -26,12 +26,11 @@
 
 #define NF_SNAPSHOT_FORMAT 1 /* of the MANIFEST; a reader refuses others */
 
-/* ---- the lease: one run at a time in a run directory ------------------------------------------------------------------------
- */
+/* ---- the lease: one run at a time in a run directory ------------------------------------------------------------- */
 
 /*
  * nf_lease_take: make `dir` if it is not there, lock dir/run.lock, count its generation up, and remove what earlier generations
- * left unfinished (step-*.tmp). While another process holds the lock it waits up to `seconds` (usual: 30), with a line saying
+ * left unfinished (step-*.tmp). While another process holds the lock, it waits up to `seconds` (usual: 30), with a line saying
  * so. A file system without locks gets a warning, and the generation alone guards then. Collective  world Memory      the lease
  * is malloc'd and holds an open file on rank 0; nf_lease_drop() (not collective; NULL allowed) Errors      agreed: NF_EEXISTS
  * (held, with who holds it), NF_EPERM, NF_EIO, NF_EDATA (run.lock is not ours), NF_ENOMEM
@@ -51,8 +50,7 @@ struct nf_snapshot_watch {
     void *ctx;
 };
 
-/* ---- what a snapshot holds --------------------------------------------------------------------------------------------------
- */
+/* ---- what a snapshot holds --------------------------------------------------------------------------------------- */
 
 /* Where the run stood. Plain data, the same on every rank. */
 struct nf_snapshot_meta {
@@ -102,8 +100,7 @@ struct nf_snapshot_field {
     enum nf_snapshot_want want;
 };
 
-/* ---- writing ----------------------------------------------------------------------------------------------------------------
- */
+/* ---- writing ----------------------------------------------------------------------------------------------------- */
 
 struct nf_snapshot_arg {
     const nf_mesh *mesh;
@@ -153,8 +150,7 @@ nf_status nf_snapshot_size(const struct nf_snapshot_arg *arg, struct nf_snapshot
 /* Bytes that this user may still write below dir (which may not exist yet: the nearest parent that does counts). Local. */
 nf_status nf_snapshot_room(const char *dir, uint64_t *bytes);
 
-/* ---- finding ----------------------------------------------------------------------------------------------------------------
- */
+/* ---- finding ----------------------------------------------------------------------------------------------------- */
 
 /* Names of committed snapshots of a run directory, newest first: paths, malloc'd; nf_snapshot_list_free(). A directory that is
  * not there has none. Local; rank 0 usually. */
@@ -177,8 +173,7 @@ void nf_snapshot_list_free(struct nf_snapshot_list *list);
  */
 nf_status nf_snapshot_prune(const nf_mesh *mesh, const nf_lease *lease, int64_t keep, int64_t pinned);
 
-/* ---- reading ----------------------------------------------------------------------------------------------------------------
- */
+/* ---- reading ----------------------------------------------------------------------------------------------------- */
 
 /*
  * nf_snapshot_open: MANIFEST, then every byte of every file against it, shared out over the ranks: afterwards the snapshot is
@@ -204,8 +199,9 @@ bool nf_snapshot_attached(const nf_snapshot_reader *reader, const char *name, co
 
 /*
  * nf_snapshot_load: fill the pieces of these fields, whatever mesh wrote them. Each field must have just the tensors that
- * `want` names, with the same shapes and types; fields of the snapshot that are not asked for are left alone.
- * Collective  world      Errors  agreed: NF_EDATA (tensor missing, unexpected, of another shape or type: by name), NF_EIO
+ * `want` names, with the same shapes and types; fields of the snapshot that are not asked for are left alone. Where data is
+ * NULL names, shapes and types are compared, and nothing is read. Collective  world      Errors  agreed: NF_EDATA (tensor
+ * missing, unexpected, of another shape or type: by name), NF_EIO
  */
 nf_status nf_snapshot_load(nf_snapshot_reader *reader, const nf_mesh *mesh, const struct nf_snapshot_field *field, int fields,
                            nf_queue *queue);

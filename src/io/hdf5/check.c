@@ -24,24 +24,28 @@ static const struct nf_h5_tensor *tensor_at(const struct nf_h5_manifest *m, int 
     return NULL;
 }
 
-/* " (MiB 3 of 7, weights of 'model.norm.weight')" */
-static void describe(const nf_snapshot_reader *r, int f, uint64_t at, uint64_t n, nf_str *out)
+/* "MiB 3 of 7, weights of 'model.norm.weight'" */
+static void describe(const nf_snapshot_reader *r, int f, uint64_t at, const struct nf_h5_tensor *t, nf_str *out)
 {
     char shown[280];
-    const struct nf_h5_tensor *t = f < r->m.meta.ranks ? tensor_at(&r->m, f, at, at + n) : NULL;
     nf_str_addf(out, "MiB %llu of %lld", (unsigned long long)(at / NF_H5_BLOCK), (long long)nf_h5_blocks(r->m.file[f].size));
     if (t)
         nf_str_addf(out, ", %s of '%s'", t->field, nf_str_shown(shown, t->name, strlen(t->name)));
 }
 
-nf_status nf_h5_damaged(const nf_snapshot_reader *r, int f, uint64_t at, uint64_t n, const char *what)
+static nf_status damaged(const nf_snapshot_reader *r, int f, uint64_t at, const struct nf_h5_tensor *t, const char *what)
 {
     nf_str where = {0};
-    describe(r, f, at, n, &where);
+    describe(r, f, at, t, &where);
     const nf_status status =
         nf_fail(NF_EDATA, "%s/%s: %s: %s", r->path, r->m.file[f].name, what, where.text ? where.text : "somewhere");
     nf_str_free(&where);
     return status;
+}
+
+nf_status nf_h5_damaged(const nf_snapshot_reader *r, int f, uint64_t at, uint64_t n, const char *what)
+{
+    return damaged(r, f, at, f < r->m.meta.ranks ? tensor_at(&r->m, f, at, at + n) : NULL, what);
 }
 
 static nf_status wrong_size(const nf_snapshot_reader *r, int f, uint64_t size)
@@ -49,7 +53,7 @@ static nf_status wrong_size(const nf_snapshot_reader *r, int f, uint64_t size)
     const struct nf_h5_file *file = &r->m.file[f];
     nf_str where = {0};
     if (size < file->size)
-        describe(r, f, size, file->size - size, &where);
+        describe(r, f, size, f < r->m.meta.ranks ? tensor_at(&r->m, f, size, file->size) : NULL, &where);
     const nf_status status = nf_fail(NF_EDATA, "%s/%s: has %llu bytes, %llu are expected%s%s", r->path, file->name,
                                      (unsigned long long)size, (unsigned long long)file->size,
                                      where.text ? ": the first that is missing: " : "", where.text ? where.text : "");
@@ -88,6 +92,33 @@ static nf_status sum(nf_snapshot_reader *r, int f, int fd, const char *path, uin
     return NF_OK;
 }
 
+/* Does a piece differ from its checksum? */
+static bool differs(const nf_snapshot_reader *r, int fd, const struct nf_h5_piece *p)
+{
+    const uint64_t bytes = (uint64_t)p->count * nf_dtype_size(r->m.tensor[p->tensor].dtype);
+    uint32_t crc = 0;
+    for (uint64_t done = 0; done < bytes; done += NF_H5_CHUNK) {
+        const size_t n = bytes - done < NF_H5_CHUNK ? (size_t)(bytes - done) : NF_H5_CHUNK;
+        if (nf_h5_pread(fd, r->chunk, n, p->at + done) != 0)
+            return true;
+        crc = nf_crc32c(crc, r->chunk, n);
+    }
+    return crc != p->crc;
+}
+
+/* A damaged block may hold many tensors: which of them is it? None: what lies between them, which HDF5 keeps its tables in. */
+static nf_status damaged_block(const nf_snapshot_reader *r, int f, int fd, int64_t block, const char *what)
+{
+    const uint64_t at = (uint64_t)block * NF_H5_BLOCK, end = at + NF_H5_BLOCK;
+    for (int64_t i = 0; i < r->m.pieces; i++) {
+        const struct nf_h5_piece *p = &r->m.piece[i];
+        const struct nf_h5_tensor *t = &r->m.tensor[p->tensor];
+        if (p->file == f && p->at < end && p->at + (uint64_t)p->count * nf_dtype_size(t->dtype) > at && differs(r, fd, p))
+            return damaged(r, f, at, t, what);
+    }
+    return damaged(r, f, at, NULL, what);
+}
+
 static nf_status compare(nf_snapshot_reader *r, int f, int fd, const char *path, uint64_t size)
 {
     const struct nf_h5_file *file = &r->m.file[f];
@@ -105,10 +136,11 @@ static nf_status compare(nf_snapshot_reader *r, int f, int fd, const char *path,
     if (found.bad == 0)
         return nf_fail(NF_EDATA, "%s: its CRC32C is %08x, %08x is expected", path, (unsigned)found.crc, (unsigned)file->crc);
     if (found.bad > 1 && found.bad == nf_h5_blocks(size))
-        return nf_h5_damaged(r, f, 0, size, "is another file: all of it differs");
-    char what[96];
-    snprintf(what, sizeof what, "is damaged in %lld MiB, first", (long long)found.bad);
-    return nf_h5_damaged(r, f, (uint64_t)found.first * NF_H5_BLOCK, NF_H5_BLOCK, found.bad > 1 ? what : "is damaged");
+        return nf_h5_damaged(r, f, 0, size, "is another file: all of it differs, first");
+    char what[96] = "is damaged";
+    if (found.bad > 1)
+        snprintf(what, sizeof what, "is damaged in %lld MiB, first", (long long)found.bad);
+    return damaged_block(r, f, fd, found.first, what);
 }
 
 nf_status nf_h5_check_file(nf_snapshot_reader *r, int f)

@@ -63,11 +63,11 @@ nf_status nf_h5_fail(const struct nf_h5_fault *fault, const char *path, uint64_t
     if (dir)
         (void)nf_snapshot_room(dir, &room); /* for the message only */
     free(dir);
-    return nf_fail(NF_EIO,
-                   "%s: %s at byte %llu: %s: %s (%llu bytes) are needed, %s (%llu bytes) are free"
-                   "\n  Hint: free some space, or choose another snapshot.dir",
-                   shown, fault->what, (unsigned long long)fault->at, strerror(fault->err), nf_str_bytes(a, (double)need),
-                   (unsigned long long)need, nf_str_bytes(b, (double)room), (unsigned long long)room);
+    return nf_fail(NF_EIO, "%s: %s at byte %llu: %s: %s (%llu bytes) are needed, %s (%llu bytes) are free\n  Hint: %s", shown,
+                   fault->what, (unsigned long long)fault->at, strerror(fault->err), nf_str_bytes(a, (double)need),
+                   (unsigned long long)need, nf_str_bytes(b, (double)room), (unsigned long long)room,
+                   fault->err == EFBIG ? "raise the limit on the size of files (ulimit -f)"
+                                       : "free some space, or choose another snapshot.dir");
 }
 
 static struct nf_h5_fault write_new(const char *path, const void *bytes, size_t n)

@@ -67,7 +67,7 @@ static nf_status natural(struct scan *s, uint64_t most, uint64_t *out)
     if (!w || (w[0] == '0' && w[1]))
         return bad(s, "a number is expected");
     for (; *w; w++) {
-        if (*w < '0' || *w > '9' || v > (UINT64_MAX - 9) / 10)
+        if (*w < '0' || *w > '9' || v > (UINT64_MAX - (uint64_t)(*w - '0')) / 10)
             return bad(s, "a number is expected");
         v = v * 10 + (uint64_t)(*w - '0');
     }

@@ -25,6 +25,19 @@ static int64_t step_of(const char *path)
     return same ? step : -1;
 }
 
+/* People name the directory of the run easily. */
+static NF_COLD nf_status no_manifest(const char *path, const char *shown)
+{
+    struct nf_snapshot_list list = {0};
+    (void)nf_snapshot_list(path, &list);
+    nf_diagnosis_clear();
+    const nf_status status =
+        nf_fail(NF_EMISSING, "%s: is not a snapshot: it has no MANIFEST%s%s", shown,
+                list.count ? "\n  Hint: its newest snapshot is " : "", list.count ? list.place[0].path : "");
+    nf_snapshot_list_free(&list);
+    return status;
+}
+
 nf_status nf_h5_manifest_read(const char *path, struct nf_h5_manifest *m, char **out, size_t *n)
 {
     struct stat st;
@@ -36,7 +49,7 @@ nf_status nf_h5_manifest_read(const char *path, struct nf_h5_manifest *m, char *
     else if (file && !S_ISDIR(st.st_mode))
         status = nf_fail(NF_EDATA, "%s: is not a snapshot: a directory is expected", shown);
     else if (file && lstat(file, &st) != 0 && errno == ENOENT)
-        status = nf_fail(NF_EMISSING, "%s: is not a snapshot: it has no MANIFEST", shown);
+        status = no_manifest(path, shown);
     if (status == NF_OK)
         status = nf_file_read(file, NF_H5_MANIFEST_MAX, &text, n);
     if (status == NF_OK)

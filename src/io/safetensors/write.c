@@ -25,6 +25,7 @@ struct writing {
     const nf_named *named;
     const struct nf_st_layout *layout;
     const char *dir;
+    const struct nf_st_write_arg *arg;
     nf_queue *queue;
     nf_device *device;
     struct nf_st_reader reader;
@@ -166,7 +167,10 @@ static nf_status make_bytes(struct writing *w, const struct job *job, int64_t do
     struct nf_st_odd odd = {.first = -1};
     nf_dtype to = NF_F32, type;
     nf_st_dtype_float(out->e.dtype, &to);
-    NF_TRY(fetch(w, named, job->from + done, count, to, &type));
+    if (w->arg->get)
+        NF_TRY(w->arg->get(w->arg->ctx, job->named, job->from + done, count, to, w->staging, &type));
+    else
+        NF_TRY(fetch(w, named, job->from + done, count, to, &type));
     nf_st_convert(w->bytes, to, w->staging, type, count, job->first + done, &odd);
     *bytes = (size_t)count * nf_dtype_size(to);
     return odd.count == 0
@@ -284,7 +288,8 @@ nf_status nf_st_write(const nf_st *source, const nf_mesh *mesh, const nf_weight_
     struct nf_st_layout layout = {0};
     struct nf_st_dir dir = {0};
     struct nf_st_share *share = NULL;
-    struct writing w = {.source = source, .named = named, .layout = &layout, .queue = queue, .device = nf_queue_device(queue)};
+    struct writing w = {
+        .source = source, .named = named, .layout = &layout, .arg = arg, .queue = queue, .device = nf_queue_device(queue)};
     w.reader = NF_ST_READER(source);
     int64_t shares = 0;
     nf_status status = nf_agree(mesh, nf_st_layout_make(source, map, desc, params, arg, &layout));

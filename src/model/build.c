@@ -43,6 +43,7 @@ static void *grown(struct nf_build *b, void *table, size_t item, int64_t need, i
     return larger;
 }
 
+/* Takes the name over, also on failure; so does add_row. */
 static int add_param(struct nf_build *b, nf_param *p, const nf_param_desc *desc)
 {
     nf_model *m = b->model;
@@ -50,8 +51,10 @@ static int add_param(struct nf_build *b, nf_param *p, const nf_param_desc *desc)
 
     m->desc = grown(b, m->desc, sizeof *m->desc, m->params + 1, &cap);
     m->param = grown(b, m->param, sizeof *m->param, m->params + 1, &cap2);
-    if (b->status)
+    if (b->status) {
+        free((char *)desc->name);
         return -1;
+    }
     b->param_cap = (int)cap;
     m->desc[m->params] = *desc;
     m->param[m->params] = p;
@@ -64,6 +67,8 @@ static void add_row(struct nf_build *b, const nf_map_row *row)
     b->rows = grown(b, b->rows, sizeof *b->rows, b->row_count + 1, &b->row_cap);
     if (!b->status)
         b->rows[b->row_count++] = *row;
+    else
+        free((char *)row->name);
 }
 
 static char *copied(struct nf_build *b, const char *text)

@@ -72,6 +72,13 @@ fails 64 'does not divide' 3 "model.path='$golden'" parallel.ep=3
 fails 64 'global_batch' 4 "model.path='$golden'" train.global_batch=6
 fails 66 'no-such-text' 4 "model.path='$srcdir/validation/cases/tiny'" "model.init='random'" "data.format='text'" "data.train='no-such-text'"
 fails 65 'vocab' 2 "model.path='$golden'" "data.format='text'" "data.train='$srcdir/README.md'"
+head -c 1100000 /dev/zero | tr '\0' '!' >"$tap_dir/large.nml"
+NF_TIMEOUT=120 "$MPIRUN_NP" 4 "$NEMAFIT" --check "$tap_dir/large.nml" >"$tap_dir/out" 2>&1
+[ $? -eq 65 ] && grep -q 'large.nml: larger than 1.00 MiB' "$tap_dir/out"
+tap_ok $? "an input file of more than a MiB: status 65" || tap_note "$(cat "$tap_dir/out")"
+NF_TIMEOUT=120 "$MPIRUN_NP" 2 "$NEMAFIT" --check "$tap_dir/run.nml" "model.path='$golden'" data.seq_len=1024 >"$tap_dir/out" 2>&1
+[ $? -eq 0 ] && grep -q 'longer than the model.s max_position_embeddings = 512' "$tap_dir/out"
+tap_ok $? "rows longer than the model's context: said" || tap_note "$(cat "$tap_dir/out")"
 mkdir -p "$tap_dir/precious"
 echo work >"$tap_dir/precious/notes.txt"
 rm -rf "$tap_dir/run"

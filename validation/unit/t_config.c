@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * config.json wrong in every known way, each with the place and the words of its refusal; and what looks wrong but is right.
- * The numbers are those of a list of malformations for readers of config.json: C01, C06 and C37 (the file itself) are in
- * validation/cases/paths.sh, C29 (rows of the embedding) in validation/io/t_model_level.c, C34 and C35 (against the run) in
- * validation/cases/badfiles.sh. Numbers that other families need come with them: C23, C25, C26.
+ * The numbers are those of the list that validation/tree/lists.sh keeps, which says too where the other cases are.
  */
 #include <stdio.h>
 #include <stdlib.h>

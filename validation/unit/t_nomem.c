@@ -6,6 +6,7 @@
 #include "nemafit/arena.h"
 #include "nemafit/device.h"
 #include "nemafit/json.h"
+#include "nemafit/model.h"
 #include "nemafit/str.h"
 #include "validation/tap.h"
 
@@ -112,6 +113,27 @@ static nf_status json_python(void)
                 "[NaN, Infinity, {\"a\": -Infinity, \"b\": 99999999999999999999999}, 1, 2, 3, 4, 5, 6, 7, 8, 9]");
 }
 
+/* From the text of a config.json to a model with every kind of block. */
+static nf_status config(void)
+{
+    static const char text[] =
+        "{\"model_type\": \"nemotron_h\", \"architectures\": [\"NemotronHForCausalLM\"], \"hidden_size\": 8, \"vocab_size\": "
+        "16, "
+        "\"num_attention_heads\": 2, \"num_key_value_heads\": 1, \"head_dim\": 4, \"intermediate_size\": 6, "
+        "\"mamba_num_heads\": 2, \"mamba_head_dim\": 4, \"ssm_state_size\": 4, \"n_groups\": 1, \"n_routed_experts\": 4, "
+        "\"moe_intermediate_size\": 6, \"hybrid_override_pattern\": \"M*E-\", \"time_step_limit\": [0.0, Infinity]}";
+    const struct nf_model_choice choice = {.dtype = NF_F32, .chunks = 1, .recv_factor = 2};
+    nf_json *doc = NULL;
+    nf_model *untouched = (nf_model *)(uintptr_t)&held, *m = untouched;
+    nf_status s = nf_json_parse("config.json", text, strlen(text), NF_JSON_PYTHON, NF_EMODEL, &doc);
+    if (s == NF_OK)
+        s = nf_model_new(doc, &choice, &m);
+    nf_json_free(doc);
+    if (s == NF_OK)
+        nf_model_free(m);
+    return s == NF_OK || m == untouched ? s : NF_EBUG;
+}
+
 static nf_status file(void)
 {
     char *untouched = (char *)(uintptr_t)&held, *bytes = untouched;
@@ -181,6 +203,7 @@ int main(void)
     (void)file_write();
     each_in_turn("json", json_strict);
     each_in_turn("json of Python", json_python);
+    each_in_turn("config", config);
     each_in_turn("file", file);
     each_in_turn("file that grows", proc_file);
     each_in_turn("arena", arena);

@@ -17,7 +17,13 @@ struct nf_comm {
                             nf_event *event);
 };
 
-extern const struct nf_comm nf_comm_mpi; /* host memory */
+extern const struct nf_comm nf_comm_mpi;    /* host memory */
+extern const struct nf_comm nf_comm_staged; /* device memory of ranks that share a GPU */
+extern const struct nf_comm nf_comm_nccl;   /* device memory, a GPU a rank */
+
+/* Communicators for world, ep and edp. Collective over world. Errors: agreed */
+nf_status nf_comm_nccl_open(nf_mesh *mesh);
+void nf_comm_nccl_close(nf_mesh *mesh);
 
 /* Bytes that one rank sends: what a transport sends, and what a dry run counts. */
 size_t nf_comm_all_reduce_bytes(const nf_group *group, int64_t n, nf_dtype dtype);

@@ -4,8 +4,11 @@ libnf_a_SOURCES += \
 	%D%/collectives.c \
 	%D%/comm.h \
 	%D%/comm_mpi.c \
+	%D%/comm_nccl.c \
+	%D%/comm_staged.c \
 	%D%/exchange.c \
 	%D%/exchange.h \
+	%D%/gpu_comm.h \
 	%D%/host.c \
 	%D%/mesh.c \
 	%D%/mpi.c \
@@ -19,4 +22,4 @@ libnf_a_SOURCES += \
 	%D%/xshape.c \
 	%D%/xwindow.c
 
-nf_gpu_sources += %D%/cuda/table.c
+nf_gpu_sources += %D%/cuda/table.c %D%/cuda/comm.h %D%/cuda/kernels.cu %D%/cuda/nccl.c

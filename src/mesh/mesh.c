@@ -9,6 +9,7 @@
 #include "nemafit/str.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 static nf_status ep_check(int ranks, int ep)
 {
@@ -79,6 +80,47 @@ static nf_status split_quietly(nf_mesh *m, MPI_Comm world, int ep)
     return s;
 }
 
+/* On some node two ranks have the same GPU: they find each other by its address on the bus. */
+static nf_status shared_gpu(nf_mesh *m, bool *shared)
+{
+    const nf_group *node = &m->group[NF_NODE];
+    const struct nf_gpu_info *info = nf_device_gpu_info(m->device);
+    const size_t each = sizeof info->bus;
+    char *all = malloc((size_t)node->size * each);
+    int64_t equal = 0;
+
+    nf_status s = nf_agree(m, all ? NF_OK : nf_fail(NF_ENOMEM, "no memory for the addresses of GPUs"));
+    if (s == NF_OK)
+        s = nf_gather_bytes(node, info->bus, each, all);
+    for (int r = 0; r < node->size && s == NF_OK; r++)
+        equal += r != node->rank && memcmp(all + (size_t)r * each, info->bus, each) == 0;
+    free(all);
+    if (s == NF_OK)
+        s = nf_reduce_i64(&m->group[NF_WORLD], &equal, 1, NF_MAX);
+    *shared = equal > 0;
+    return s;
+}
+
+/* How collectives on device memory travel: NCCL wants a GPU a rank. */
+static nf_status adopt_gpu(nf_mesh *m)
+{
+    const struct nf_gpu *tables = nf_device_gpu(m->device);
+    bool shared = false;
+
+    if (!tables)
+        return NF_OK;
+    if (!tables->comm || tables->comm_bytes != sizeof *m->gpu)
+        return nf_fail(NF_EDEVICE, "the GPU plug-in belongs to another build: its functions for ranks are not this program's");
+    m->gpu = tables->comm;
+    if (m->group[NF_WORLD].size == 1) {
+        m->comm = &nf_comm_nccl; /* groups of one need its sums alone */
+        return NF_OK;
+    }
+    NF_TRY(shared_gpu(m, &shared));
+    m->comm = shared ? &nf_comm_staged : &nf_comm_nccl;
+    return shared ? NF_OK : nf_comm_nccl_open(m);
+}
+
 nf_status nf_mesh_new(const void *mpi_comm, int ep, nf_device *device, nf_mesh **mesh)
 {
     nf_mesh *m;
@@ -86,6 +128,11 @@ nf_status nf_mesh_new(const void *mpi_comm, int ep, nf_device *device, nf_mesh *
     NF_CHECK(device);
     NF_TRY(mesh_alloc(device, &m));
     nf_status s = mpi_comm ? split_quietly(m, *(const MPI_Comm *)mpi_comm, ep) : ep_check(1, ep);
+    if (s != NF_OK) {
+        nf_mesh_free(m);
+        return s;
+    }
+    s = adopt_gpu(m);
     if (s != NF_OK) {
         nf_mesh_free(m);
         return s;
@@ -120,6 +167,9 @@ void nf_mesh_free(nf_mesh *mesh)
 {
     if (!mesh)
         return;
+    nf_comm_nccl_close(mesh);
+    if (mesh->pinned)
+        nf_device_release(mesh->device, mesh->pinned, 0);
     for (int a = NF_AXES - 1; a >= 0; a--)
         if (mesh->group[a].comm != MPI_COMM_NULL)
             MPI_Comm_free(&mesh->group[a].comm);

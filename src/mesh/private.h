@@ -10,6 +10,7 @@
 
 #include <mpi.h>
 
+#include "gpu_comm.h"
 #include "nemafit/mesh.h"
 
 struct nf_group {
@@ -25,6 +26,9 @@ struct nf_mesh {
     nf_group group[NF_AXES];
     uint32_t sequence[NF_AXES]; /* collectives begun on each group: their tags */
     const struct nf_comm *comm;
+    const struct nf_gpu_comm *gpu; /* the plug-in's; NULL: device memory is host memory */
+    nf_gpu_peers *peers[NF_AXES];  /* NCCL; NULL elsewhere */
+    void *pinned;                  /* staging of collectives through the host */
     struct nf_op *active, *idle;
     struct nf_traffic traffic; /* wait_seconds: in host collectives; waits for events are the device's */
 };

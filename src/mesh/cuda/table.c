@@ -1,8 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* table.c: what the plug-in brings for ranks to talk with: nothing yet; collectives on device memory are staged through MPI. */
-#include <stddef.h>
+/* table.c: what the plug-in brings for ranks to talk with. */
+#include "comm.h"
 
+#include <nccl.h>
+
+static const struct nf_gpu_comm table = {
+    .ramp = nf_cuda_ramp,
+    .sum = nf_cuda_sum_ranks,
+    .id_bytes = sizeof(ncclUniqueId),
+    .id = nf_cuda_peers_id,
+    .open = nf_cuda_peers_open,
+    .close = nf_cuda_peers_close,
+    .check = nf_cuda_peers_check,
+    .all_reduce = nf_cuda_peers_all_reduce,
+    .reduce_scatter = nf_cuda_peers_reduce_scatter,
+    .all_gather = nf_cuda_peers_all_gather,
+};
+
+/* For nf_gpu_open, which may not know the struct. */
 extern const void *const nf_cuda_comm_table;
 extern const size_t nf_cuda_comm_bytes;
-const void *const nf_cuda_comm_table = NULL;
-const size_t nf_cuda_comm_bytes = 0;
+const void *const nf_cuda_comm_table = &table;
+const size_t nf_cuda_comm_bytes = sizeof table;

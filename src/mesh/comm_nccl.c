@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * comm_nccl.c: collectives on device memory through the plug-in's communicators, one for each of world, ep and edp with more
+ * than one rank. Their ids travel over MPI.
+ */
+#include "comm.h"
+#include "private.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static nf_status peers_of(const nf_group *group, nf_gpu_peers **peers)
+{
+    *peers = group->mesh->peers[group->axis];
+    NF_CHECK(*peers);
+    return group->mesh->gpu->check(*peers);
+}
+
+static nf_status all_reduce(nf_queue *queue, const nf_group *group, void *inout, int64_t n, nf_dtype dtype, nf_event *event)
+{
+    nf_gpu_peers *peers;
+
+    NF_TRY(peers_of(group, &peers));
+    NF_TRY(group->mesh->gpu->all_reduce(peers, nf_queue_native(queue), inout, n, dtype));
+    return nf_queue_record(queue, event);
+}
+
+static nf_status reduce_scatter(nf_queue *queue, const nf_group *group, void *out, const void *in, int64_t n_each,
+                                nf_dtype dtype, bool accumulate, nf_event *event)
+{
+    nf_gpu_peers *peers;
+
+    if (group->size == 1)
+        NF_TRY(group->mesh->gpu->sum(nf_queue_native(queue), out, accumulate, in, 0, NULL, 0, 1, n_each, dtype));
+    else {
+        NF_TRY(peers_of(group, &peers));
+        NF_TRY(group->mesh->gpu->reduce_scatter(peers, nf_queue_native(queue), out, in, n_each, dtype, accumulate));
+    }
+    return nf_queue_record(queue, event);
+}
+
+static nf_status all_gather(nf_queue *queue, const nf_group *group, void *out, const void *in, size_t bytes_each,
+                            nf_event *event)
+{
+    nf_gpu_peers *peers;
+
+    NF_TRY(peers_of(group, &peers));
+    NF_TRY(group->mesh->gpu->all_gather(peers, nf_queue_native(queue), out, in, bytes_each));
+    return nf_queue_record(queue, event);
+}
+
+const struct nf_comm nf_comm_nccl = {
+    .name = "NCCL (device memory)",
+    .all_reduce = all_reduce,
+    .reduce_scatter = reduce_scatter,
+    .all_gather = all_gather,
+};
+
+nf_status nf_comm_nccl_open(nf_mesh *mesh)
+{
+    static const enum nf_axis axes[] = {NF_WORLD, NF_EP, NF_EDP};
+    const size_t bytes = mesh->gpu->id_bytes;
+    char *id = malloc(bytes);
+    nf_status s = nf_agree(mesh, id ? NF_OK : nf_fail(NF_ENOMEM, "no memory for the id of a communicator"));
+
+    for (size_t a = 0; a < sizeof axes / sizeof *axes && s == NF_OK; a++) {
+        const nf_group *g = &mesh->group[axes[a]];
+        if (g->size == 1)
+            continue;
+        s = nf_agree(mesh, g->rank == 0 ? mesh->gpu->id(id) : NF_OK);
+        if (s == NF_OK)
+            s = nf_bcast(g, 0, id, bytes);
+        if (s == NF_OK)
+            s = nf_agree(mesh, mesh->gpu->open(nf_device_native(mesh->device), id, g->size, g->rank, &mesh->peers[axes[a]]));
+    }
+    free(id);
+    return s;
+}
+
+void nf_comm_nccl_close(nf_mesh *mesh)
+{
+    for (int a = 0; a < NF_AXES; a++)
+        if (mesh->peers[a])
+            mesh->gpu->close(mesh->peers[a]);
+}

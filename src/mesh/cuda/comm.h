@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* comm.h: what the plug-in's side of the mesh shares. */
+#ifndef NEMAFIT_MESH_CUDA_COMM_H
+#define NEMAFIT_MESH_CUDA_COMM_H
+
+#include "../gpu_comm.h"
+
+nf_status nf_cuda_ramp(nf_gpu_queue *queue, int32_t *out, int64_t n, int32_t first, int32_t step);
+nf_status nf_cuda_sum_ranks(nf_gpu_queue *queue, void *out, bool accumulate, const void *mine, int rank, const void *others,
+                            size_t stride, int size, int64_t n, nf_dtype dtype);
+
+nf_status nf_cuda_peers_id(void *bytes);
+nf_status nf_cuda_peers_open(void *device, const void *id, int size, int rank, nf_gpu_peers **peers);
+void nf_cuda_peers_close(nf_gpu_peers *peers);
+nf_status nf_cuda_peers_check(nf_gpu_peers *peers);
+nf_status nf_cuda_peers_all_reduce(nf_gpu_peers *peers, nf_gpu_queue *queue, void *inout, int64_t n, nf_dtype dtype);
+nf_status nf_cuda_peers_reduce_scatter(nf_gpu_peers *peers, nf_gpu_queue *queue, void *out, const void *in, int64_t n_each,
+                                       nf_dtype dtype, bool accumulate);
+nf_status nf_cuda_peers_all_gather(nf_gpu_peers *peers, nf_gpu_queue *queue, void *out, const void *in, size_t bytes_each);
+
+#endif

@@ -11,12 +11,12 @@
 
 nf_status nf_exchange_new(const nf_mesh *mesh, nf_exchange **result)
 {
-    NF_CHECK(nf_device_is_dry(mesh->device) || nf_device_kind(mesh->device) == NF_HOST);
     nf_exchange *x = calloc(1, sizeof *x);
     if (!x)
         return nf_fail(NF_ENOMEM, "no memory for the token exchange");
     x->ep = nf_mesh_group(mesh, NF_EP);
     x->mesh = x->ep->mesh;
+    x->on_device = nf_device_kind(mesh->device) == NF_CUDA;
     *result = x;
     return NF_OK;
 }
@@ -50,6 +50,8 @@ void nf_exchange_reserve(nf_exchange *x, const struct nf_xshape *shape)
         return;
     }
     enlarge(&x->most.side, cap * band);
+    enlarge(&x->most.chunk_rows, tokens * row);
+    enlarge(&x->most.chunk_side, tokens * band);
     enlarge(&x->most.packed, packed * row);
     enlarge(&x->most.packed_side, nf_x_sends_all(x->ep, shape) ? 0 : packed * band);
 }
@@ -57,6 +59,13 @@ void nf_exchange_reserve(nf_exchange *x, const struct nf_xshape *shape)
 nf_status nf_exchange_commit(nf_exchange *x, nf_arena *run)
 {
     struct nf_taker windows = {run, NF_LOW, "exchange windows", NF_OK}, staging = {run, NF_LOW, "exchange staging", NF_OK};
+
+    x->nowhere = nf_arena_counting(run);
+    if (x->on_device) {
+        NF_TRY(nf_xdevice_commit(x, run));
+        x->committed = true;
+        return NF_OK;
+    }
 
     for (int i = 0; i < 2; i++) {
         struct nf_window *w = &x->window[i];
@@ -74,7 +83,6 @@ nf_status nf_exchange_commit(nf_exchange *x, nf_arena *run)
     x->counts = nf_x_take(&staging, x->most.counts);
     NF_TRY(windows.status);
     NF_TRY(staging.status);
-    x->nowhere = nf_arena_counting(run);
     if (!x->nowhere)
         memset(x->zeros, 0, x->most.zeros);
     x->committed = true;
@@ -85,6 +93,7 @@ void nf_exchange_free(nf_exchange *x)
 {
     if (!x)
         return;
+    nf_xdevice_free(x);
     for (nf_xplan *p = x->dry, *after; p; p = after) {
         after = p->next_dry;
         free(p);

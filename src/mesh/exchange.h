@@ -4,11 +4,21 @@
  * (a layer's plan), xcounts.c (counts and passes), xwindow.c (which rows belong to a slice).
  *
  * All lists are in chunk order; `pairs` are arrays [chunks][P] of numbers between this rank and each rank of ep.
+ *
+ * On device memory (xdevice.c) what travels is staged: everything here works on pinned memory of the host, and what layers read
+ * is copied to its place on the device. A group of one stays on the device and asks for no counts.
  */
 #ifndef NEMAFIT_MESH_EXCHANGE_H
 #define NEMAFIT_MESH_EXCHANGE_H
 
 #include "private.h"
+
+/* Where layers find rows on the device; all NULL on the host, where they find the windows themselves. */
+struct nf_device_rows {
+    void *rows;
+    float *side;
+    int32_t *ids, *count;
+};
 
 /* Two of each: slices in flight outwards, slices in flight home, chunks at home. */
 struct nf_window {
@@ -23,6 +33,7 @@ struct nf_window {
     float *packed_side;
     int32_t *packed_ids;
     struct nf_received received;
+    struct nf_device_rows on; /* device: what `received` shows */
 };
 
 struct nf_home {
@@ -31,14 +42,16 @@ struct nf_home {
     void *rows;
     float *side;
     bool has_side;
+    struct nf_device_rows on;
 };
 
 struct nf_exchange {
     nf_mesh *mesh;
     const nf_group *ep;
     bool committed, nowhere; /* nowhere: its memory was only counted */
-    struct {                 /* bytes, the largest of all shapes reserved */
-        size_t rows, side, packed, packed_side, home_rows, home_side, zeros, counts;
+    bool on_device;
+    struct { /* bytes, the largest of all shapes reserved */
+        size_t rows, side, packed, packed_side, home_rows, home_side, zeros, counts, chunk_rows, chunk_side;
     } most;
     struct nf_window window[2];
     struct nf_home home[2];
@@ -48,6 +61,10 @@ struct nf_exchange {
     int32_t *counts;             /* [P][chunks][P][2] */
     const nf_xplan *counting;    /* whose counts lie there */
     nf_xplan *dry;               /* plans of dry runs: a counting arena has no memory for them */
+    struct nf_xhost *hosts;      /* device: the host's side of plans */
+    void *pinned;                /* device: windows and staging of the host, one block */
+    void *chunk_rows;            /* device: rows of a slice before they leave, as they lay there */
+    float *chunk_side;
 };
 
 struct nf_xplan {
@@ -55,15 +72,18 @@ struct nf_xplan {
     struct nf_xshape shape;
     nf_xplan *next_dry;
     int64_t chunk_tokens, slots;
-    int64_t tokens; /* of this rank */
-    const int32_t *ids;
-    int32_t *where;  /* [T, slots] */
-    int32_t *list;   /* [chunks][chunk_tokens * slots] tokens by destination, ascending; NULL: all to everybody */
-    int32_t *send;   /* pairs: rows of this rank to d */
-    int32_t *recv;   /* pairs: rows from s to this rank */
-    int32_t *before; /* pairs: rows of lower ranks to d */
-    int64_t *window; /* [chunks] received rows of one pass */
-    int32_t *passes; /* [chunks] */
+    int64_t tokens;            /* of this rank */
+    const int32_t *ids;        /* device: the host's copy, own_ids; a group of one has none */
+    const int32_t *device_ids; /* device: as they were given */
+    int32_t *own_ids;
+    int32_t *where;        /* [T, slots] */
+    int32_t *device_where; /* device: what layers read */
+    int32_t *list;         /* [chunks][chunk_tokens * slots] tokens by destination, ascending; NULL: all to everybody */
+    int32_t *send;         /* pairs: rows of this rank to d */
+    int32_t *recv;         /* pairs: rows from s to this rank */
+    int32_t *before;       /* pairs: rows of lower ranks to d */
+    int64_t *window;       /* [chunks] received rows of one pass */
+    int32_t *passes;       /* [chunks] */
     int slices;
     bool counted;
     nf_event event;
@@ -88,6 +108,25 @@ struct nf_taker {
     nf_status status;
 };
 void *nf_x_take(struct nf_taker *from, size_t bytes);
+
+/* Device memory (xdevice.c). Without a device they are not called. */
+nf_status nf_xdevice_commit(nf_exchange *x, nf_arena *run);
+void nf_xdevice_free(nf_exchange *x);
+/* The host's side of the plan at this address of a device's arena: of the one that lay there before, or new. */
+nf_status nf_xdevice_plan(nf_exchange *x, void *address, const struct nf_xshape *shape, nf_xplan **plan);
+nf_status nf_xdevice_counts(nf_queue *queue, nf_xplan *plan, const int32_t *ids);
+nf_status nf_xdevice_where(nf_queue *queue, nf_xplan *plan);
+/* Rows and sides of a slice's chunk into the host's staging; *rows and *side are then addressed as the layer's were. */
+nf_status nf_xdevice_down(nf_queue *queue, const nf_xplan *plan, const struct nf_slice *slice, const char **rows,
+                          size_t *stride, const float **side);
+nf_status nf_xdevice_received(nf_queue *queue, struct nf_window *w, int64_t count, bool side, nf_event *event);
+nf_status nf_xdevice_partial(nf_queue *queue, const nf_xplan *plan, int64_t count, const char **rows, const float **side);
+nf_status nf_xdevice_home(nf_queue *queue, const nf_xplan *plan, struct nf_home *home, nf_event *event);
+/* A group of one. */
+nf_status nf_xdevice_stay(nf_queue *queue, const nf_xplan *plan, struct nf_window *w, const struct nf_slice *slice,
+                          const char *rows, size_t stride, const float *side, nf_event *event);
+nf_status nf_xdevice_return(nf_queue *queue, const nf_xplan *plan, struct nf_home *home, const struct nf_slice *slice,
+                            const char *rows, const float *side, nf_event *event);
 
 /* Plans (xplan.c). */
 int64_t nf_xplan_token0(const nf_xplan *plan, int chunk);

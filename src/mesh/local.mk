@@ -16,6 +16,7 @@ libnf_a_SOURCES += \
 	%D%/private.h \
 	%D%/sum.c \
 	%D%/xcounts.c \
+	%D%/xdevice.c \
 	%D%/xplan.c \
 	%D%/xreturn.c \
 	%D%/xsend.c \

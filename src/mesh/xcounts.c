@@ -98,6 +98,10 @@ nf_status nf_xplan_counts(nf_queue *queue, nf_xplan *plan, const int32_t *ids, i
     nf_queue_count_sent(queue, (double)sent);
     if (nf_xplan_only_counted(queue, plan))
         return NF_OK;
+    if (x->on_device)
+        NF_TRY(nf_xdevice_counts(queue, plan, ids));
+    if (x->on_device && x->ep->size == 1)
+        return NF_OK;
     NF_CHECK(x->committed && x->most.counts >= each * (size_t)x->ep->size * sizeof *x->counts);
     if (x->counting)
         return nf_fail(NF_EBUG, "a plan is counted while the slices of another have not been asked for");
@@ -112,7 +116,7 @@ nf_status nf_xplan_counts(nf_queue *queue, nf_xplan *plan, const int32_t *ids, i
     }
     plan->event = *event;
     lists(plan, mine);
-    return NF_OK;
+    return x->on_device ? nf_xdevice_where(queue, plan) : NF_OK;
 }
 
 /* Passes of one chunk, and this rank's neighbours in it. */

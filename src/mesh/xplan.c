@@ -18,11 +18,14 @@ static nf_status shape_check(const nf_group *ep, const struct nf_xshape *s)
 }
 
 /* The plan itself: NULL where arenas only count. */
-static nf_status header(nf_exchange *x, nf_arena *arena, enum nf_end end, bool dry, nf_xplan **plan)
+static nf_status header(nf_exchange *x, nf_arena *arena, enum nf_end end, const struct nf_xshape *shape, bool dry,
+                        nf_xplan **plan)
 {
     void *p;
 
     NF_TRY(nf_arena_get(arena, end, sizeof **plan, "exchange plan", &p));
+    if (x->on_device && !dry)
+        return nf_xdevice_plan(x, p, shape, plan);
     if (dry) {
         p = malloc(sizeof **plan);
         if (!p)
@@ -45,13 +48,19 @@ nf_status nf_xplan_new(nf_queue *queue, nf_exchange *x, nf_arena *arena, enum nf
     nf_xplan *p = NULL;
 
     NF_TRY(shape_check(x->ep, shape));
-    NF_TRY(header(x, arena, end, dry, &p));
+    NF_TRY(header(x, arena, end, shape, dry, &p));
     p->shape = *shape;
     p->chunk_tokens = nf_x_chunk_tokens(shape);
     p->slots = nf_x_return_slots(x->ep, shape);
     const size_t chunks = (size_t)shape->chunks, pairs = chunks * (size_t)x->ep->size;
     const size_t places = chunks * (size_t)(p->chunk_tokens * p->slots);
     struct nf_taker from = {arena, end, "exchange plan", NF_OK};
+    if (x->on_device) { /* the rest is the host's */
+        p->device_where = nf_x_take(&from, places * word);
+        NF_TRY(from.status);
+        *plan = p;
+        return NF_OK;
+    }
     p->where = nf_x_take(&from, places * word);
     if (!nf_x_sends_all(x->ep, shape))
         p->list = nf_x_take(&from, places * word);

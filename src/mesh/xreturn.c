@@ -69,6 +69,27 @@ static size_t bytes_back(const struct trip *t, bool only_counted)
     return (size_t)(nf_xwindow_count(t->plan, &t->slice) - (own.end - own.begin)) * each;
 }
 
+static nf_status travel(struct trip *t, nf_event *event)
+{
+    if (t->ep->size > 1) {
+        NF_TRY(nf_op_new(t->plan->x->mesh, 4 * (t->ep->size - 1), 0, &t->op));
+        post(t);
+    }
+    copy_own(t);
+    return t->ep->size > 1 ? nf_op_start(t->op, NULL, event) : NF_OK;
+}
+
+/* From device memory to device memory through the host, which waits. */
+static nf_status travel_staged(nf_queue *queue, struct trip *t, nf_event *event)
+{
+    nf_event here;
+
+    NF_TRY(nf_xdevice_partial(queue, t->plan, nf_xwindow_count(t->plan, &t->slice), &t->rows, &t->side));
+    NF_TRY(travel(t, &here));
+    NF_TRY(nf_event_host_wait(nf_queue_device(queue), here));
+    return nf_xdevice_home(queue, t->plan, t->home, event);
+}
+
 nf_status nf_exchange_back(nf_queue *queue, nf_xplan *plan, int slice, const void *rows, const float *side, nf_event *event)
 {
     nf_exchange *x = plan->x;
@@ -100,13 +121,11 @@ nf_status nf_exchange_back(nf_queue *queue, nf_xplan *plan, int slice, const voi
     *slot = *event = NF_DONE;
     if (only_counted)
         return NF_OK;
-    if (x->ep->size > 1) {
-        NF_TRY(nf_op_new(x->mesh, 4 * (x->ep->size - 1), 0, &t.op));
-        post(&t);
-    }
-    copy_own(&t);
-    if (x->ep->size > 1)
-        NF_TRY(nf_op_start(t.op, NULL, event));
+    if (x->on_device)
+        NF_TRY(x->ep->size == 1 ? nf_xdevice_return(queue, plan, t.home, &t.slice, rows, side, event)
+                                : travel_staged(queue, &t, event));
+    else
+        NF_TRY(travel(&t, event));
     *slot = *event;
     return NF_OK;
 }
@@ -114,7 +133,8 @@ nf_status nf_exchange_back(nf_queue *queue, nf_xplan *plan, int slice, const voi
 struct nf_returned nf_xplan_returned(const nf_xplan *plan, int chunk)
 {
     const nf_exchange *x = plan->x;
-    struct nf_returned r = {.where = plan->where + nf_xplan_token0(plan, chunk) * plan->slots,
+    const int32_t *where = x->on_device ? plan->device_where : plan->where;
+    struct nf_returned r = {.where = where + nf_xplan_token0(plan, chunk) * plan->slots,
                             .slots = plan->slots,
                             .token0 = nf_xplan_token0(plan, chunk),
                             .tokens = nf_xplan_chunk_rows(plan, chunk)};
@@ -122,8 +142,8 @@ struct nf_returned nf_xplan_returned(const nf_xplan *plan, int chunk)
     for (unsigned i = 1; i <= 2; i++) {
         const struct nf_home *h = &x->home[(x->homes - i) & 1];
         if (h->plan == plan && h->chunk == chunk) {
-            r.rows = h->rows;
-            r.side = h->has_side ? h->side : NULL;
+            r.rows = x->on_device ? h->on.rows : h->rows;
+            r.side = !h->has_side ? NULL : x->on_device ? h->on.side : h->side;
             return r;
         }
     }

@@ -151,6 +151,17 @@ static nf_status travel(struct trip *t, nf_event *event)
     return nf_op_start(t->op, all ? filter_ids : NULL, event);
 }
 
+/* From device memory to device memory through the host, which waits. */
+static nf_status travel_staged(nf_queue *queue, struct trip *t, nf_event *event)
+{
+    nf_event here;
+
+    NF_TRY(nf_xdevice_down(queue, t->plan, &t->slice, &t->rows, &t->stride, &t->side));
+    NF_TRY(travel(t, &here));
+    NF_TRY(nf_event_host_wait(nf_queue_device(queue), here));
+    return nf_xdevice_received(queue, t->w, nf_xwindow_count(t->plan, &t->slice), t->side != NULL, event);
+}
+
 /* A group of one: nothing travels, and what is dense is not even copied. */
 static void stay(const struct trip *t)
 {
@@ -214,7 +225,10 @@ nf_status nf_exchange_out(nf_queue *queue, nf_xplan *plan, int slice, const void
     nf_queue_count_sent(queue, (double)bytes);
     if (only_counted)
         return NF_OK;
-    if (x->ep->size == 1)
+    if (x->on_device)
+        NF_TRY(x->ep->size == 1 ? nf_xdevice_stay(queue, plan, w, &t.slice, t.rows, t.stride, t.side, event)
+                                : travel_staged(queue, &t, event));
+    else if (x->ep->size == 1)
         stay(&t);
     else
         NF_TRY(travel(&t, event));

@@ -21,3 +21,9 @@ nf_gpu_sources += %D%/cuda/slots.h %D%/cuda/table.c %D%/cuda/kit.cuh %D%/cuda/fl
 	%D%/cuda/gemm.h %D%/cuda/lt.c %D%/cuda/product.cu %D%/cuda/act.cuh %D%/cuda/linear.cu %D%/cuda/head.cu
 nf_gpu_sources += %D%/cuda/tile.cuh %D%/cuda/ssd.cuh %D%/cuda/ssd_prepare.cu %D%/cuda/ssd.cu %D%/cuda/ssd_bwd.cuh \
 	%D%/cuda/ssd_bwd.cu %D%/cuda/ssd_bwd_chunk.cu
+nf_gpu_sources += %D%/cuda/maps.h %D%/cuda/maps.c %D%/cuda/hopper.cuh %D%/cuda/strips.cuh
+nf_gpu_sources += %D%/cuda/grouped.h %D%/cuda/grouped_plan.h %D%/cuda/grouped.c %D%/cuda/grouped_tiles.cuh \
+	%D%/cuda/grouped_rows.cuh %D%/cuda/grouped_forward.cu %D%/cuda/grouped_dgrad.cu %D%/cuda/grouped_wgrad.cu \
+	%D%/cuda/grouped_plain.cu %D%/cuda/grouped_sums.cu
+nf_gpu_sources += %D%/cuda/attention.h %D%/cuda/attention.c %D%/cuda/attention_tile.cuh %D%/cuda/attention_forward.cu \
+	%D%/cuda/attention_backward.cu %D%/cuda/attention_plain.cu %D%/cuda/attention_prepare.cu

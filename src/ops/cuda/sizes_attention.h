@@ -1,21 +1,62 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* sizes_attention.h: scratch of the attention kernels. They are not in this version: their slots are empty. */
+/* sizes_attention.h: scratch of the attention kernels, and what of their plan decides it. */
 #ifndef NEMAFIT_OPS_CUDA_SIZES_ATTENTION_H
 #define NEMAFIT_OPS_CUDA_SIZES_ATTENTION_H
 
 #include "layout.h"
 
+enum { NF_CUDA_ATTN_TILE = 128, NF_CUDA_ATTN_QUERIES = 64, NF_CUDA_ATTN_BLOCKS = 264 /* two for each processor of an H100 */ };
+
+/* Whether the kernels on tensor cores are built for this shape; where rows do not start on 16 bytes they still cannot take it.
+ */
+static inline bool nf_cuda_attention_tiles(nf_dtype type, const struct nf_attention_arg *arg)
+{
+    return type == NF_BF16 && arg->d_qk == arg->d_v && (arg->d_qk == 64 || arg->d_qk == 128) &&
+           arg->backend != NF_ATTN_REFERENCE;
+}
+
+/* In how many parts the query heads of a kv head are cut, so that the pass that owns keys has enough blocks: from the shape
+ * alone, since sums are cut by it. */
+static inline int nf_cuda_attention_parts(int64_t rows, int64_t len, int heads, int kv_heads)
+{
+    const int ratio = heads / kv_heads;
+    const int64_t blocks = nf_ceil_div(len, NF_CUDA_ATTN_TILE) * rows * kv_heads;
+    int parts = 1;
+
+    while (parts < ratio && (blocks * parts < NF_CUDA_ATTN_BLOCKS || ratio % parts))
+        parts++;
+    return parts;
+}
+
+/* Floats of a token in a part of dk or dv. */
+static inline int64_t nf_cuda_attention_part(const struct nf_attention_arg *arg)
+{
+    return (int64_t)arg->kv_heads * arg->d_qk;
+}
+
+/* Tokens of a row as the backward's statistics lie. */
+static inline int64_t nf_cuda_attention_stride(const struct nf_attention_arg *arg)
+{
+    return nf_ceil_div(arg->seq.len, NF_CUDA_ATTN_QUERIES) * NF_CUDA_ATTN_QUERIES;
+}
+
 static inline size_t nf_cuda_attention_scratch(nf_in query, nf_in key, nf_in value, nf_in o, const struct nf_attention_arg *arg)
 {
-    (void)query, (void)key, (void)value, (void)o, (void)arg;
-    return 0;
+    (void)query, (void)key, (void)value, (void)o;
+    return arg->seq.segment ? nf_part((size_t)(arg->seq.rows * arg->seq.len) * sizeof(int32_t)) : 0;
 }
 
 static inline size_t nf_cuda_attention_bwd_scratch(nf_in query, nf_in key, nf_in value, nf_in o,
                                                    const struct nf_attention_arg *arg)
 {
-    (void)query, (void)key, (void)value, (void)o, (void)arg;
-    return 0;
+    const int64_t T = arg->seq.rows * arg->seq.len, stats = arg->heads * arg->seq.rows * nf_cuda_attention_stride(arg);
+    const int parts = nf_cuda_attention_tiles(query->dtype, arg)
+                          ? nf_cuda_attention_parts(arg->seq.rows, arg->seq.len, arg->heads, arg->kv_heads)
+                          : 1;
+    const size_t part = nf_part((size_t)(parts * T * nf_cuda_attention_part(arg)) * sizeof(float));
+
+    return nf_cuda_attention_scratch(query, key, value, o, arg) + 2 * nf_part((size_t)stats * sizeof(float)) +
+           (parts > 1 ? 2 * part : 0);
 }
 
 #endif

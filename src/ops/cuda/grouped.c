@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * grouped.c: the experts' linear layers of the CUDA backend: which kernel takes a call, and with what. Tensor cores take bf16
+ * whose rows start on 16 bytes; plain arithmetic takes fp32 and all else. No count of rows is read here.
+ */
+#include "grouped.h"
+#include "grouped_plan.h"
+#include "maps.h"
+#include "nemafit/gpu.h"
+#include "slots.h"
+
+#include <stdint.h>
+
+static nf_status launched(const char *op, cudaError_t e)
+{
+    return e == cudaSuccess ? NF_OK
+                            : nf_cuda_fail(NF_EDEVICE, "%s: CUDA: %s (%s)", op, cudaGetErrorString(e), cudaGetErrorName(e));
+}
+
+static cudaStream_t stream_of(nf_queue *q)
+{
+    return *(cudaStream_t *)(void *)nf_cuda_host->queue(q); /* its first member: gpu.h */
+}
+
+static struct nf_cuda_groups groups_of(const struct nf_groups *g)
+{
+    return (struct nf_cuda_groups){g->begin, g->end, g->expert, g->count, (int)g->base};
+}
+
+static struct nf_cuda_operand operand_of(nf_in t)
+{
+    return t->nd == 3 ? (struct nf_cuda_operand){t->data, t->stride[1], t->stride[0]}
+                      : (struct nf_cuda_operand){t->data, t->stride[0], 0};
+}
+
+/* `half`: columns to the second half of a gated activation, 0 without one */
+static struct nf_cuda_matrix matrix_of(nf_in t, int64_t half)
+{
+    return t ? (struct nf_cuda_matrix){t->data, t->stride[0], nf_cuda_mappable(t->data, t->stride[0]) && half % 8 == 0}
+             : (struct nf_cuda_matrix){0};
+}
+
+static bool has(nf_in t)
+{
+    return t && t->data;
+}
+
+static nf_status same_type(const char *op, nf_in a, nf_in b)
+{
+    if (!has(b) || a->dtype == b->dtype)
+        return NF_OK;
+    return nf_cuda_fail(NF_EBUG, "%s: operands of types %d and %d; the CUDA backend wants one", op, (int)a->dtype,
+                        (int)b->dtype);
+}
+
+static nf_status rows_call(const char *op, bool dgrad, nf_out out, nf_out pre, nf_out again, float *dot, nf_in in, nf_in w,
+                           const struct nf_groups *groups, const struct nf_grouped_arg *arg, struct nf_cuda_rows *call)
+{
+    const bool gated = nf_cuda_gated(&arg->act);
+    const int64_t N = arg->in_out ? w->dim[2] : w->dim[1], K = arg->in_out ? w->dim[1] : w->dim[2];
+    const int64_t cols = dgrad ? K : gated ? N / 2 : N, half = gated ? cols : 0;
+
+    *call = (struct nf_cuda_rows){.groups = groups_of(groups),
+                                  .rows = (int)in->dim[0],
+                                  .cols = (int)cols,
+                                  .depth = (int)(dgrad ? N : K),
+                                  .out = matrix_of(out, half),
+                                  .pre = matrix_of(pre, half),
+                                  .again = matrix_of(again, 0),
+                                  .act = arg->act,
+                                  .row_weight = arg->row_weight,
+                                  .dot = dot};
+    if (!dgrad && has(arg->bias)) {
+        call->bias = arg->bias->data;
+        call->bias_ld = arg->bias->stride[0];
+    }
+    NF_TRY(same_type(op, in, w));
+    NF_TRY(same_type(op, in, out));
+    NF_TRY(same_type(op, in, pre));
+    NF_TRY(same_type(op, in, again));
+    return same_type(op, in, arg->bias);
+}
+
+static bool on_tensor_cores(nf_in in, nf_in w, const struct nf_groups *groups)
+{
+    return in->dtype == NF_BF16 && nf_cuda_mappable(in->data, in->stride[0]) && nf_cuda_mappable(w->data, w->stride[1]) &&
+           w->stride[0] % 8 == 0 && groups->count <= NF_CUDA_GROUPS_MOST;
+}
+
+/* Forward or dgrad by the kernel that fits. */
+static nf_status run_rows(nf_queue *q, const char *op, bool dgrad, const struct nf_cuda_rows *call, nf_in in, nf_in w,
+                          const struct nf_groups *groups, const struct nf_grouped_arg *arg)
+{
+    const bool across = dgrad != arg->in_out, halves = !dgrad && nf_cuda_gated(&arg->act);
+    const cudaStream_t s = stream_of(q);
+    CUtensorMap a, b;
+    int blocks;
+
+    if (call->rows == 0 || call->cols == 0 || groups->count == 0)
+        return NF_OK;
+    NF_TRY(nf_cuda_processors(&blocks));
+    if (!on_tensor_cores(in, w, groups) || call->depth == 0) {
+        const struct nf_cuda_operand x = operand_of(in), y = operand_of(w);
+        const bool bf16 = in->dtype == NF_BF16;
+        return launched(op, dgrad ? nf_cuda_plain_dgrad(call, x, y, across, bf16, 4 * blocks, s)
+                                  : nf_cuda_plain_forward(call, x, y, across, bf16, 4 * blocks, s));
+    }
+    const int width = nf_cuda_tile_width(call->cols, halves, dgrad == across);
+    const int box = across ? NF_CUDA_TILE_STEP : halves ? width / 2 : width;
+    NF_TRY(nf_cuda_map(&a, in->data, call->depth, call->rows, 1, in->stride[0], 0, NF_CUDA_TILE_ROWS));
+    NF_TRY(nf_cuda_map(&b, w->data, w->dim[2], w->dim[1], w->dim[0], w->stride[1], w->stride[0], box));
+    return launched(op, dgrad ? nf_cuda_rows_dgrad(call, &a, &b, width, across, blocks, s)
+                              : nf_cuda_rows_forward(call, &a, &b, width, across, blocks, s));
+}
+
+nf_status nf_cuda_grouped_linear(nf_queue *q, nf_out y, nf_out pre, nf_in x, nf_in w, const struct nf_groups *groups,
+                                 const struct nf_grouped_arg *arg, void *scratch)
+{
+    struct nf_cuda_rows call;
+
+    (void)scratch;
+    NF_TRY(rows_call("grouped_linear", false, y, pre, NULL, NULL, x, w, groups, arg, &call));
+    return run_rows(q, "grouped_linear", false, &call, x, w, groups, arg);
+}
+
+nf_status nf_cuda_grouped_dgrad(nf_queue *q, nf_out dx, nf_out act_again, float *drow_weight, nf_in dy, nf_in w, nf_in pre,
+                                const struct nf_groups *groups, const struct nf_grouped_arg *arg, void *scratch)
+{
+    const char *op = "grouped_dgrad";
+    struct nf_cuda_rows call;
+
+    NF_TRY(rows_call(op, true, dx, pre, act_again, drow_weight ? scratch : NULL, dy, w, groups, arg, &call));
+    NF_TRY(run_rows(q, op, true, &call, dy, w, groups, arg));
+    if (!drow_weight || call.rows == 0 || call.cols == 0)
+        return NF_OK;
+    const int tile =
+        on_tensor_cores(dy, w, groups) ? nf_cuda_tile_width(call.cols, false, arg->in_out == false) : NF_CUDA_PLAIN_TILE;
+    const void *bias = has(arg->bias) ? arg->bias->data : NULL;
+    return launched(op, nf_cuda_row_dots(drow_weight, call.dot, (call.cols + tile - 1) / tile, call.rows, &call.groups,
+                                         operand_of(dy), call.depth, bias, bias ? arg->bias->stride[0] : 0,
+                                         dy->dtype == NF_BF16, stream_of(q)));
+}
+
+/* Gradient of the weights; the rows of dy are weighted first, into scratch. */
+static nf_status weight_gradient(nf_queue *q, nf_grad dw, nf_in dy, nf_in x, const struct nf_groups *groups,
+                                 const struct nf_grouped_arg *arg, void *scratch)
+{
+    const char *op = "grouped_wgrad";
+    const bool bf16 = dy->dtype == NF_BF16;
+    const int64_t rows = dy->dim[0];
+    struct nf_cuda_wgrad call = {.groups = groups_of(groups),
+                                 .experts = (int)dw.t.dim[0],
+                                 .m = (int)dw.t.dim[1],
+                                 .n = (int)dw.t.dim[2],
+                                 .dw = dw.t.data,
+                                 .ld = dw.t.stride[1],
+                                 .expert_ld = dw.t.stride[0],
+                                 .fp32 = dw.t.dtype == NF_F32,
+                                 .accumulate = dw.accumulate};
+    call.vec = call.fp32 ? (uintptr_t)call.dw % 8 == 0 && call.ld % 2 == 0 && call.expert_ld % 2 == 0 && call.n % 2 == 0
+                         : nf_cuda_mappable(call.dw, call.ld) && call.expert_ld % 8 == 0;
+    struct nf_cuda_operand of_dy = operand_of(dy), of_x = operand_of(x);
+    const cudaStream_t s = stream_of(q);
+    CUtensorMap a, b;
+    int blocks;
+
+    if (nf_tensor_count_of(&dw.t) == 0)
+        return NF_OK;
+    NF_TRY(same_type(op, dy, x));
+    NF_TRY(nf_cuda_processors(&blocks));
+    if (!bf16 || rows == 0 || groups->count > NF_CUDA_GROUPS_MOST || call.experts > NF_CUDA_EXPERTS_MOST || dy->dim[1] % 8 ||
+        !nf_cuda_mappable(dy->data, dy->stride[0]) || !nf_cuda_mappable(x->data, x->stride[0]))
+        return launched(op, nf_cuda_plain_wgrad(&call, arg->in_out ? of_x : of_dy, arg->in_out ? of_dy : of_x, arg->row_weight,
+                                                arg->in_out, bf16, 4 * blocks, s));
+    if (arg->row_weight) {
+        NF_TRY(launched(op, nf_cuda_weigh_rows(scratch, of_dy, (int)dy->dim[1], &call.groups, arg->row_weight, s)));
+        of_dy = (struct nf_cuda_operand){scratch, dy->dim[1], 0};
+    }
+    const struct nf_cuda_operand left = arg->in_out ? of_x : of_dy, right = arg->in_out ? of_dy : of_x;
+    NF_TRY(nf_cuda_map(&a, left.data, call.m, rows, 1, left.ld, 0, NF_CUDA_TILE_STEP));
+    NF_TRY(nf_cuda_map(&b, right.data, call.n, rows, 1, right.ld, 0, NF_CUDA_TILE_STEP));
+    return launched(op, nf_cuda_rows_wgrad(&call, &a, &b, nf_cuda_tile_width(call.n, false, true), blocks, s));
+}
+
+nf_status nf_cuda_grouped_wgrad(nf_queue *q, nf_grad dw, nf_grad dbias, nf_in dy, nf_in x, const struct nf_groups *groups,
+                                const struct nf_grouped_arg *arg, void *scratch)
+{
+    const struct nf_cuda_groups g = groups_of(groups);
+
+    if (dw.t.data)
+        NF_TRY(weight_gradient(q, dw, dy, x, groups, arg, scratch));
+    if (!dbias.t.data)
+        return NF_OK;
+    return launched("grouped_wgrad", nf_cuda_group_sums(dbias.t.data, dbias.t.stride[0], dbias.t.dtype == NF_F32,
+                                                        dbias.accumulate, (int)dbias.t.dim[0], (int)dbias.t.dim[1], &g,
+                                                        operand_of(dy), arg->row_weight, dy->dtype == NF_BF16, stream_of(q)));
+}

@@ -82,6 +82,8 @@ static nf_status open_model(struct office *o)
     struct nf_params *p = nf_input_params_mut(o->input);
 
     p->parallel.ep = 1; /* nothing runs here */
+    if (p->model.dtype == NF_AUTO)
+        p->model.dtype = NF_F32; /* list_weights() sees what it is */
     NF_TRY(nf_engine_read_config(o->mesh, p->model.path, &o->config));
     NF_TRY(nf_engine_make_model(p, o->config, &o->model));
     if (p->model.init != NF_INIT_CHECKPOINT)

@@ -11,6 +11,8 @@ check_PROGRAMS += \
 	%D%/t_dataset_ranks.mpi \
 	%D%/t_lease.mpi \
 	%D%/t_snapshot.mpi \
+	%D%/t_snapshot_shown.mpi \
+	%D%/t_export.mpi \
 	%D%/t_snapshot_damage.mpi
 nf_io_make = %D%/make.c %D%/make.h
 nf_io_toy = $(nf_io_make) %D%/toy.c %D%/toy.h
@@ -27,6 +29,8 @@ nf_io_snaprig = %D%/snaprig.c %D%/snaprig.h
 %C%_t_snapshot_mpi_SOURCES = %D%/t_snapshot.c $(nf_io_snaprig)
 %C%_t_snapshot_damage_mpi_SOURCES = %D%/t_snapshot_damage.c $(nf_io_snaprig)
 %C%_t_manifest_SOURCES = %D%/t_manifest.c
+%C%_t_snapshot_shown_mpi_SOURCES = %D%/t_snapshot_shown.c $(nf_io_snaprig)
+%C%_t_export_mpi_SOURCES = %D%/t_export.c $(nf_io_snaprig)
 %C%_t_lease_mpi_SOURCES = %D%/t_lease.c $(nf_io_snaprig)
 
 # HDF5 datasets

@@ -118,8 +118,7 @@ void snaprig_close(struct snaprig *s)
     MPI_Comm_free(&s->comm);
 }
 
-/* A number that depends on version, field, parameter and element in all its bits. */
-static uint64_t mark(int version, int f, int p, int64_t i)
+uint64_t snaprig_value(int version, int f, int p, int64_t i)
 {
     uint64_t x = ((uint64_t)version << 56) ^ ((uint64_t)f << 48) ^ ((uint64_t)p << 40) ^ (uint64_t)i;
     for (int k = 0; k < 3; k++) {
@@ -141,7 +140,7 @@ static int64_t walk(struct snaprig *s, int version, bool set)
             const nf_named *n = &s->named[f][p];
             const size_t size = nf_dtype_size(s->dtype[f][p]);
             for (int64_t i = 0; n->data && i < n->piece.count; i++) {
-                const uint64_t x = mark(version, f, p, n->piece.first + i);
+                const uint64_t x = snaprig_value(version, f, p, n->piece.first + i);
                 char *at = (char *)n->data + (size_t)i * size;
                 if (set)
                     memcpy(at, &x, size);

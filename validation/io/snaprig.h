@@ -29,6 +29,8 @@ void snaprig_close(struct snaprig *s);
 void snaprig_fill(struct snaprig *s, int version); /* element values, different in every bit for every version */
 void snaprig_clear(struct snaprig *s);
 int64_t snaprig_wrong(const struct snaprig *s, int version); /* elements that are not as filled */
+/* What element i of a parameter's field is filled with: as many of its bytes as the type has. */
+uint64_t snaprig_value(int version, int f, int p, int64_t i);
 
 struct nf_snapshot_meta snaprig_meta(int64_t step);
 /* Take a snapshot of the state as version `step`. */

@@ -235,15 +235,18 @@ void snaprig_dir(const char *name, char out[256])
     MPI_Comm_size(MPI_COMM_WORLD, &ranks);
     const char *build = getenv("builddir");
     snprintf(out, 256, "%s/validation/tmp/%s-%d", build ? build : ".", name, ranks);
-    if (rank == 0) {
+    if (rank == 0)
         shell("rm -rf '%s' && mkdir -p '%s'", out, out);
-    }
     MPI_Barrier(MPI_COMM_WORLD);
 }
 
-void snaprig_copy(const char *from, const char *to)
+void snaprig_remove(const char *dir)
 {
-    shell("cp -r '%s' '%s'", from, to);
+    int rank;
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    MPI_Barrier(MPI_COMM_WORLD);
+    if (rank == 0 && !getenv("NF_KEEP"))
+        shell("rm -rf '%s'%s", dir, "");
 }
 
 void snaprig_flip(const char *dir, const char *file, long at, unsigned char mask)

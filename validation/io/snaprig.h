@@ -38,7 +38,7 @@ nf_status snaprig_take(struct snaprig *s, const nf_lease *lease, int64_t step, b
 
 /* The folder of a test below the build, empty, the same on all ranks. */
 void snaprig_dir(const char *name, char out[256]);
-void snaprig_copy(const char *from, const char *to); /* a flat directory */
+void snaprig_remove(const char *dir); /* at the end; kept if NF_KEEP is set */
 /* Change bytes of a file: xor with `mask` at byte `at`; negative: from its end. */
 void snaprig_flip(const char *dir, const char *file, long at, unsigned char mask);
 

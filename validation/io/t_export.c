@@ -189,5 +189,6 @@ int main(void)
             tap_ok(comes_out(step, ranks), "exported on %d ranks: the checkpoint byte for byte", ranks);
     }
     refusals(step);
+    snaprig_remove(dir);
     return tap_done();
 }

@@ -194,5 +194,6 @@ int main(void)
     leftovers(&s);
     full(&s);
     snaprig_close(&s);
+    snaprig_remove(dir);
     return tap_done();
 }

@@ -201,5 +201,6 @@ int main(void)
     sizes(dir, &s, 50);
     refusals(dir, &s);
     snaprig_close(&s);
+    snaprig_remove(dir);
     return tap_done();
 }

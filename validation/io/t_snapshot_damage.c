@@ -189,6 +189,7 @@ static void pruning(struct snaprig *s)
            "a snapshot takes the place of one of the same step");
     nf_snapshot_close(r);
     nf_lease_drop(lease);
+    snaprig_remove(dir);
 }
 
 int main(void)
@@ -209,5 +210,6 @@ int main(void)
     each_damage(&s);
     pruning(&s);
     snaprig_close(&s);
+    snaprig_remove(run);
     return tap_done();
 }

@@ -102,5 +102,6 @@ int main(void)
             snaprig_close(&s);
         }
     }
+    snaprig_remove(dir);
     return tap_done();
 }

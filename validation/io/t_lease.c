@@ -141,6 +141,12 @@ static void leftovers(struct snaprig *s)
                there("step-00000021"),
            "the next lease removes it, and nothing else");
     nf_lease_drop(lease);
+    shell("cd '%s' && mv step-00000021 step-00000021.old.tmp && mv step-00000010 step-00000010.old.tmp && "
+          "rm step-00000010.old.tmp/checksums");
+    tap_ok(good(nf_lease_take(s->mesh, dir, 5, &lease)) && latest_is(s, 21) && !there("step-00000010.old.tmp") &&
+               !there("step-00000010"),
+           "one that was put aside whole, by a run that was killed then, has its name back");
+    nf_lease_drop(lease);
     shell("echo generation 3x >'%s/run.generation'");
     tap_ok(nf_lease_take(s->mesh, dir, 1, &lease) == NF_EDATA && strstr(nf_diagnosis(), "run.generation: is damaged"),
            "a file that is not ours is not counted up");

@@ -168,19 +168,36 @@ static nf_status put_manifest(nf_snapshot *s)
     return status;
 }
 
+/* Where two names cannot change in one step, the old one is put aside first. A kill in between leaves it there, whole, and the
+ * next lease gives it its name back. */
+static nf_status rename_in_turn(const nf_snapshot *s)
+{
+    nf_str aside = {0};
+    nf_str_addf(&aside, "%s%s", s->target, NF_H5_ASIDE);
+    nf_status status = aside.failed ? nf_fail(NF_ENOMEM, "%s: no memory for a path", s->target) : nf_h5_remove_dir(aside.text);
+    if (status == NF_OK && rename(s->target, aside.text) != 0)
+        status = nf_fail_errno(errno, s->target, "cannot put the old one aside");
+    else if (status == NF_OK && rename(s->temporary, s->target) != 0) {
+        status = nf_fail_errno(errno, s->target, "cannot give it its name");
+        (void)rename(aside.text, s->target);
+    }
+    if (status == NF_OK && nf_h5_remove_dir(aside.text) != NF_OK) /* the next lease removes it */
+        nf_diagnosis_clear();
+    nf_str_free(&aside);
+    return status;
+}
+
 /* The new one takes the name; one of the same step, which a resumed run may find, gives it up in the same moment. */
 static nf_status rename_it(const nf_snapshot *s)
 {
     struct stat st;
     if (lstat(s->target, &st) != 0)
         return rename(s->temporary, s->target) == 0 ? NF_OK : nf_fail_errno(errno, s->target, "cannot give it its name");
-    if (renameat2(AT_FDCWD, s->temporary, AT_FDCWD, s->target, RENAME_EXCHANGE) == 0) {
-        if (nf_h5_remove_dir(s->temporary) != NF_OK) /* the next lease removes it */
-            nf_diagnosis_clear();
-        return NF_OK;
-    }
-    NF_TRY(nf_h5_move_away(s->target));
-    return rename(s->temporary, s->target) == 0 ? NF_OK : nf_fail_errno(errno, s->target, "cannot give it its name");
+    if (renameat2(AT_FDCWD, s->temporary, AT_FDCWD, s->target, RENAME_EXCHANGE) != 0)
+        return rename_in_turn(s);
+    if (nf_h5_remove_dir(s->temporary) != NF_OK) /* the next lease removes it */
+        nf_diagnosis_clear();
+    return NF_OK;
 }
 
 static nf_status finish(nf_snapshot *s, const struct told *t)

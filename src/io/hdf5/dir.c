@@ -49,7 +49,7 @@ nf_status nf_h5_remove_dir(const char *path)
 nf_status nf_h5_move_away(const char *path)
 {
     nf_str aside = {0};
-    nf_str_addf(&aside, "%s.old.tmp", path);
+    nf_str_addf(&aside, "%s%s", path, NF_H5_ASIDE);
     nf_status status = aside.failed ? nf_fail(NF_ENOMEM, "%s: no memory for a path", path) : nf_h5_remove_dir(aside.text);
     if (status == NF_OK && rename(path, aside.text) != 0)
         status = nf_fail_errno(errno, path, "cannot put it aside");

@@ -172,6 +172,19 @@ static nf_status lock(const char *path, double seconds, int *fd)
     }
 }
 
+/* One that was put aside whole, and whose name nobody has: a kill came between two names. */
+static bool give_back(const char *path)
+{
+    char name[4096];
+    struct stat st;
+    const size_t n = strlen(path), tail = sizeof NF_H5_ASIDE - 1;
+    if (n <= tail || n >= sizeof name || strcmp(path + n - tail, NF_H5_ASIDE) != 0)
+        return false;
+    memcpy(name, path, n - tail);
+    name[n - tail] = 0;
+    return lstat(name, &st) != 0 && errno == ENOENT && nf_h5_looks_whole(path) && rename(path, name) == 0;
+}
+
 /* What earlier generations left unfinished. */
 static nf_status sweep(const char *dir)
 {
@@ -182,7 +195,9 @@ static nf_status sweep(const char *dir)
     for (struct dirent *e; status == NF_OK && (e = readdir(d));)
         if (nf_h5_is_temporary(e->d_name)) {
             char *path = nf_path_join(dir, e->d_name);
-            status = path ? nf_h5_remove_dir(path) : no_memory(dir);
+            status = path ? NF_OK : no_memory(dir);
+            if (path && !give_back(path))
+                status = nf_h5_remove_dir(path);
             free(path);
         }
     closedir(d);

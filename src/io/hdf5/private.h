@@ -135,7 +135,10 @@ nf_status nf_h5_open(const char *path, int *fd, uint64_t *size);
 nf_status nf_h5_remove_dir(const char *path); /* a directory of ours: files only; a missing one is fine */
 void nf_h5_rank_name(char out[NF_H5_FILE_NAME_MAX], int rank);
 nf_status nf_h5_move_away(const char *path); /* a committed snapshot gives up its name and goes */
-bool nf_h5_is_temporary(const char *name);   /* step-*.tmp, run.generation.*.tmp */
+#define NF_H5_ASIDE ".old.tmp"               /* behind the name of one that was put aside */
+/* MANIFEST right, every file there with its size: cheap, and all that a kill or a full disk could have spoiled. */
+bool nf_h5_looks_whole(const char *path);
+bool nf_h5_is_temporary(const char *name); /* step-*.tmp, run.generation.*.tmp */
 
 /* ---- lease.c -------------------------------------------------------------------------------------------------------- */
 

@@ -8,8 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* MANIFEST right, every file there with its size: cheap, and all that a kill or a full disk could have spoiled. */
-static bool looks_whole(const char *path)
+bool nf_h5_looks_whole(const char *path)
 {
     struct nf_h5_manifest m = {0};
     size_t n = 0;
@@ -34,7 +33,7 @@ static nf_status prune(const nf_lease *lease, int64_t keep, int64_t pinned)
     nf_status status = NF_OK;
     for (int i = 0; i < list.count && status == NF_OK; i++) {
         const struct nf_snapshot_place *p = &list.place[i];
-        if (!looks_whole(p->path) || p->step == pinned)
+        if (!nf_h5_looks_whole(p->path) || p->step == pinned)
             continue;
         if (kept++ < keep)
             continue;

@@ -91,9 +91,8 @@ const struct nf_row nf_table[] = {
     {ROW(data, valid), .standard = "''", .flags = NF_ROW_PATH, .also = "eval validation val valid_files test",
      .help = "Files whose loss is measured but not trained on; none: no evaluation."},
     {ROW(data, format), .standard = "'hdf5'", .choice = formats, .also = "type kind",
-     .help = "'hdf5': token ids and labels, as nemafit-tokenize makes them. 'text': plain files, one token a byte, 256 ends a "
-             "file. 'mock': "
-             "random tokens, for measurements."},
+     .help = "'hdf5': token ids and labels, as scripts/nemafit-tokenize makes them. 'text': plain files, one token a "
+             "byte, 256 ends a file. 'mock': random tokens, for measurements."},
     {ROW(data, seq_len), .standard = "0", .unit = "tokens", .low = 0, .high = 16777216,
      .also = "seq_length sequence_length max_seq_length context_length block_size",
      .help = "Length of a row. 0: as the data say, which text and mock do not. If given for hdf5, it must be what they say."},

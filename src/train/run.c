@@ -43,6 +43,7 @@ static nf_status open_data(struct session *s)
                                  .format = p->data.format,
                                  .seq_len = p->data.seq_len,
                                  .vocab = s->model->vocab,
+                                 .model_dir = p->model.path,
                                  .shuffle = p->data.shuffle,
                                  .seed = (uint64_t)p->data.seed,
                                  .mock_rows = 1 << 16};
@@ -69,7 +70,7 @@ static void check_prompt(const struct session *s)
     if (known.len)
         nf_str_addf(&hint, "Change sample_prompt to one of the dataset's prompts, by text or number: %s.", known.text);
     else
-        nf_str_add(&hint, "Remove sample_prompt; or, with format = 'hdf5', store it: nemafit-tokenize --prompt TEXT.");
+        nf_str_add(&hint, "Remove sample_prompt; or, with format = 'hdf5', store it: scripts/nemafit-tokenize --prompt TEXT.");
     nf_input_complain(s->input, "log", "sample_prompt", hint.text, "these data cannot turn this text into tokens");
     nf_str_free(&known);
     nf_str_free(&hint);

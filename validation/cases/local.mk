@@ -4,3 +4,8 @@ TESTS += %D%/mesh.sh %D%/bf16.sh %D%/roundtrip.sh %D%/badfiles.sh %D%/commands.s
 EXTRA_DIST += %D%/mesh.sh %D%/bf16.sh %D%/roundtrip.sh %D%/badfiles.sh %D%/commands.sh %D%/paths.sh %D%/tiny/config.json \
 	%D%/column.awk
 %D%/mesh.log %D%/bf16.log %D%/roundtrip.log %D%/badfiles.log %D%/commands.log %D%/paths.log: src/nemafit$(EXEEXT)
+
+# datasets: one of them is made by a test of io
+TESTS += %D%/dataset.sh
+EXTRA_DIST += %D%/dataset.sh
+%D%/dataset.log: src/nemafit$(EXEEXT) validation/io/t_dataset_hdf5.mpi$(EXEEXT)

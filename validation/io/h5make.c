@@ -247,3 +247,29 @@ bool h5_make(const char *path, const struct h5_spec *s)
     H5Pclose(access);
     return good;
 }
+
+bool h5_from_text(const char *path, const char *text, int64_t len)
+{
+    FILE *f = fopen(text, "rb");
+    int64_t n = 0, c = 0;
+    if (!f || fseek(f, 0, SEEK_END) != 0 || (n = ftell(f)) < 1)
+        return false;
+    rewind(f);
+    const int64_t rows = (n + 1 + len - 1) / len, count = rows * len;
+    int32_t *ids = malloc((size_t)(3 * count) * sizeof *ids), *labels = ids + count, *segment = labels + count;
+    for (int64_t i = 0; ids && i < count; i++) {
+        c = i < n ? fgetc(f) : 256;
+        ids[i] = (int32_t)c;
+        labels[i] = i <= n ? ids[i] : -100;
+        segment[i] = i <= n;
+    }
+    fclose(f);
+    const hsize_t dim[2] = {(hsize_t)rows, (hsize_t)len};
+    const hid_t file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+    bool good = ids && file >= 0 && put(file, "input_ids", 2, dim, H5_I32, H5_PLAIN, ids) &&
+                put(file, "labels", 2, dim, H5_I32, H5_PLAIN, labels) &&
+                put(file, "segment_ids", 2, dim, H5_I32, H5_PLAIN, segment);
+    good &= H5Fclose(file) >= 0;
+    free(ids);
+    return good;
+}

@@ -59,4 +59,7 @@ int32_t h5_segment(const struct h5_spec *s, int64_t row, int64_t t);
 
 bool h5_make(const char *path, const struct h5_spec *spec);
 
+/* The rows that data.format = 'text' makes of one file, as a dataset: ids, labels, segments, no attributes. */
+bool h5_from_text(const char *path, const char *text, int64_t len);
+
 #endif

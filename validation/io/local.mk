@@ -34,7 +34,9 @@ nf_io_snaprig = %D%/snaprig.c %D%/snaprig.h
 %C%_t_lease_mpi_SOURCES = %D%/t_lease.c $(nf_io_snaprig)
 
 # HDF5 datasets
-check_PROGRAMS += %D%/t_dataset_malformed.mpi %D%/t_dataset_hdf5.mpi
+check_PROGRAMS += %D%/t_dataset_flips %D%/t_dataset_fence %D%/t_dataset_malformed.mpi %D%/t_dataset_hdf5.mpi
 nf_io_h5 = $(nf_io_make) %D%/h5make.c %D%/h5make.h
 %C%_t_dataset_malformed_mpi_SOURCES = %D%/t_dataset_malformed.c $(nf_io_h5)
 %C%_t_dataset_hdf5_mpi_SOURCES = %D%/t_dataset_hdf5.c $(nf_io_h5)
+%C%_t_dataset_flips_SOURCES = %D%/t_dataset_flips.c $(nf_io_h5)
+%C%_t_dataset_fence_SOURCES = %D%/t_dataset_fence.c $(nf_io_h5)

@@ -2,7 +2,7 @@
 /*
  * HDF5 datasets that are right, on every number of ranks: values of each byte order and file version come back, files are
  * joined in their order, segments are seen, ids spell what /pieces say, prompts are those stored; and what becomes of a file
- * that changes while it is open.
+ * that changes while it is open. With arguments TEXT LENGTH FILE: make FILE of a text, for tests of whole runs.
  */
 #include "h5make.h"
 #include "make.h"
@@ -209,9 +209,11 @@ static void changing(void)
     nf_dataset_free(data);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     MPI_Comm world = MPI_COMM_WORLD;
+    if (argc == 4)
+        return h5_from_text(argv[3], argv[1], atoll(argv[2])) ? 0 : 1;
     nf_device *device = NULL;
     tap_open_mpi();
     MPI_Comm_rank(world, &rank);

@@ -250,7 +250,7 @@ static void try_case(const struct wrong *w)
 /* What needs two files, or an argument. */
 static void try_lists(void)
 {
-    char other[300], *names[] = {path, other};
+    char other[300], tokenizer[300], *names[] = {path, other};
     nf_strings files = {names, 2};
     struct nf_dataset_arg arg = {.files = &files, .format = NF_FORMAT_HDF5, .vocab = H5_VOCAB};
     nf_dataset *data = NULL;
@@ -271,9 +271,26 @@ static void try_lists(void)
     arg.seq_len = 0;
     files.count = 0;
     tap_ok(make_diagnosed(nf_dataset_open(mesh, &arg, &data), NF_EUSAGE, "no file is given"), "no file");
+    files.count = 1;
+    arg.model_dir = dir;
+    snprintf(tokenizer, sizeof tokenizer, "%.250s/tokenizer.json", dir);
+    made = rank != 0 || make_text(tokenizer, "abc");
+    nf_barrier(nf_mesh_group(mesh, NF_WORLD));
+    tap_ok(made && make_diagnosed(nf_dataset_open(mesh, &arg, &data), NF_EDATA,
+                                  "cdef, expected ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad of "),
+           "the tokenizer of another model");
+    nf_barrier(nf_mesh_group(mesh, NF_WORLD));
+    made = rank != 0 ||
+           h5_make(path, &(struct h5_spec){.tokenizer = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"});
+    nf_barrier(nf_mesh_group(mesh, NF_WORLD));
+    tap_ok(made && nf_dataset_open(mesh, &arg, &data) == NF_OK, "the tokenizer of the model");
+    nf_dataset_free(data);
+    data = NULL;
+    arg.model_dir = NULL;
     files.count = 2;
+    nf_barrier(nf_mesh_group(mesh, NF_WORLD));
     if (rank == 0)
-        made = h5_make(other, &(struct h5_spec){.vocab = 49});
+        made = unlink(tokenizer) == 0 && h5_make(path, &(struct h5_spec){0}) && h5_make(other, &(struct h5_spec){.vocab = 49});
     nf_barrier(nf_mesh_group(mesh, NF_WORLD));
     tap_ok(made && make_diagnosed(nf_dataset_open(mesh, &arg, &data), NF_EDATA, "H5-24: was made with another tokenizer"),
            "files of unequal tokenizers");

@@ -25,6 +25,7 @@ struct nf_dataset_arg {
     int64_t seq_len;          /* hdf5: 0 or what the rows must have */
     const char *seq_len_from; /* for the message if they have not: where seq_len was found; NULL: data.seq_len */
     int64_t vocab;            /* of the model: ids must be below it; text needs 257 */
+    const char *model_dir;    /* hdf5: where the model's tokenizer.json may be; NULL: not compared */
     bool shuffle;
     uint64_t seed;
     int64_t mock_rows; /* mock: rows an epoch */

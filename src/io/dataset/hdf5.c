@@ -194,6 +194,7 @@ nf_status nf_hdf5_open(const nf_mesh *mesh, const struct nf_dataset_arg *arg, nf
     NF_CHECK(arg->vocab > 0 && arg->vocab <= INT32_MAX);
     NF_TRY(nf_agree(mesh, make_set(arg->files, data)));
     NF_TRY(share_layouts(mesh, data->h5));
+    NF_TRY(nf_agree(mesh, nf_mesh_rank(mesh) == 0 ? nf_stored_tokenizer(data->h5, arg->model_dir) : NF_OK));
     NF_TRY(fit(data->h5, arg, data));
     NF_TRY(nf_stored_scan(mesh, data->h5, data->rows, data->seq_len, &sums));
     NF_TRY(judge(data->h5, &sums));

@@ -107,7 +107,7 @@ static nf_status list_links(struct look *l)
     if (!l->found[H5_IDS])
         return nf_fail(NF_EDATA,
                        "%s: H5-22: /input_ids is missing: found %s"
-                       "\n  Hint: nemafit-tokenize makes such files: int32 /input_ids and /labels, [rows, seq_len]",
+                       "\n  Hint: scripts/nemafit-tokenize makes such files: int32 /input_ids and /labels, [rows, seq_len]",
                        l->path, here);
     if (!l->found[H5_LABELS])
         return nf_fail(

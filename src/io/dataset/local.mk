@@ -9,6 +9,7 @@ libnf_a_SOURCES += \
 	%D%/bytes.c \
 	%D%/values.c \
 	%D%/pieces.c \
+	%D%/tokenizer.c \
 	%D%/open.c \
 	%D%/text.c \
 	%D%/mock.c \

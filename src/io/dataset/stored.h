@@ -79,6 +79,9 @@ nf_status nf_stored_rows(const struct nf_stored_set *set, const struct nf_stored
 nf_status nf_stored_scan(const nf_mesh *mesh, const struct nf_stored_set *set, int64_t rows, int64_t S,
                          struct nf_stored_sums *sums);
 
+/* tokenizer.c: is tokenizer_sha256 that of the model's tokenizer.json, if there are both? On rank 0. */
+nf_status nf_stored_tokenizer(const struct nf_stored_set *set, const char *model_dir);
+
 /* pieces.c: what ids spell, and stored prompts. */
 nf_status nf_stored_pieces_load(struct nf_stored_set *set);
 bool nf_stored_piece(const nf_dataset *data, int32_t id, nf_str *bytes);

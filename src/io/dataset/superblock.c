@@ -36,7 +36,7 @@ static nf_status no_signature(int fd, const char *path, uint64_t size, const uns
     }
     return nf_fail(NF_EDATA,
                    "%s: H5-01: is not an HDF5 file: expected the signature \\x89HDF, found '%s'"
-                   "\n  Hint: nemafit-tokenize makes datasets from JSONL; plain text is read with data.format = 'text'",
+                   "\n  Hint: scripts/nemafit-tokenize makes datasets from JSONL; plain text is read with data.format = 'text'",
                    shown, nf_str_shown(bytes, (const char *)head, n < 16 ? n : 16));
 }
 

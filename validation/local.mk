@@ -44,6 +44,7 @@ include %D%/fuzz/local.mk
 include %D%/ops/local.mk
 include %D%/parallel/local.mk
 include %D%/io/local.mk
+include %D%/faults/local.mk
 include %D%/golden/local.mk
 include %D%/cases/local.mk
 include %D%/tree/local.mk

@@ -71,7 +71,7 @@ static nf_piece piece(const struct snaprig *s, int p, bool ragged)
     return x;
 }
 
-struct snaprig snaprig_open(int ranks, int ep, bool ragged)
+static struct snaprig open_rows(int ranks, int ep, bool ragged, int64_t rows)
 {
     struct snaprig s = {.ranks = ranks, .ep = ep};
     int rank;
@@ -80,6 +80,7 @@ struct snaprig snaprig_open(int ranks, int ep, bool ragged)
     if (s.comm == MPI_COMM_NULL)
         return s;
     memcpy(s.desc, descs, sizeof descs);
+    s.desc[0].dim[0] = rows;
     NEED(nf_device_host(1, &s.device) == NF_OK);
     NEED(nf_mesh_new(&s.comm, ep, s.device, &s.mesh) == NF_OK);
     NEED(nf_queue_new(s.device, "test", 0, NULL, &s.queue) == NF_OK);
@@ -93,6 +94,16 @@ struct snaprig snaprig_open(int ranks, int ep, bool ragged)
         }
     }
     return s;
+}
+
+struct snaprig snaprig_open(int ranks, int ep, bool ragged)
+{
+    return open_rows(ranks, ep, ragged, descs[0].dim[0]);
+}
+
+struct snaprig snaprig_open_small(int ranks)
+{
+    return open_rows(ranks, 1, false, 31);
 }
 
 /* The tables point into the rig, which is returned by value: they are set where it lies. */

@@ -12,7 +12,7 @@
 
 #include "nemafit/device.h"
 
-#define NF_GPU_ABI 1
+#define NF_GPU_ABI 2
 
 /* What lies behind a queue on the plug-in's side. Private to it, but for this: its first member is the stream. */
 typedef struct nf_gpu_queue nf_gpu_queue;
@@ -72,11 +72,24 @@ struct nf_gpu_device {
     void (*graph_free)(void *graph);
 };
 
+/* Algorithms that are chosen by timing and belong to the run, since other ones give other bits. For src/ops/tuning.c. */
+struct nf_gpu_tuning {
+    int (*undecided)(void); /* shapes met so far without a choice */
+    /* Times what there is for these shapes; `memory` is written over. A shape whose operands do not fit in it keeps the
+     * heuristic's choice. The host waits. */
+    nf_status (*choose)(nf_gpu_queue *queue, void *memory, size_t bytes);
+    size_t (*bytes)(void);
+    void (*save)(void *out); /* bytes() of them: all choices */
+    /* Takes choices over. *taken false: they are of another library version, or no choices. */
+    nf_status (*restore)(const void *in, size_t bytes, bool *taken);
+};
+
 struct nf_gpu {
     int abi;
     const struct nf_gpu_device *device;
     const void *ops; /* struct nf_backend of src/ops/backend.h */
     size_t ops_bytes;
+    const struct nf_gpu_tuning *tuning;
     const void *comm; /* struct nf_gpu_comm of src/mesh/; NULL: none */
     size_t comm_bytes;
 };

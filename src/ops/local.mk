@@ -13,12 +13,13 @@ libnf_a_SOURCES += %D%/linear.c %D%/grouped.c %D%/cpu/act.h %D%/cpu/act.c %D%/cp
 	%D%/cpu/block.h %D%/cpu/block.c %D%/cpu/linear.c %D%/cpu/grouped.h %D%/cpu/grouped.c %D%/cpu/grouped_wgrad.c
 
 # Sizes are the program's; slots and kernels go into the plug-in.
+libnf_a_SOURCES += %D%/tuning.c
 libnf_a_SOURCES += %D%/cuda/sizes.h %D%/cuda/layout.h %D%/cuda/sizes_attention.h %D%/cuda/sizes_gemm.h %D%/cuda/sizes_grouped.h \
 	%D%/cuda/sizes_rows.h %D%/cuda/sizes_ssd.h
 nf_gpu_sources += %D%/cuda/slots.h %D%/cuda/table.c %D%/cuda/kit.cuh %D%/cuda/flat.cu %D%/cuda/parts.cu \
 	%D%/cuda/add_norm.cu %D%/cuda/gated_norm.cu %D%/cuda/conv_silu.cu \
 	%D%/cuda/philox.cuh %D%/cuda/embed.cu %D%/cuda/route.cu %D%/cuda/order.cu %D%/cuda/moving.cu %D%/cuda/adamw.cu \
-	%D%/cuda/gemm.h %D%/cuda/lt.c %D%/cuda/product.cu %D%/cuda/act.cuh %D%/cuda/linear.cu %D%/cuda/head.cu
+	%D%/cuda/gemm.h %D%/cuda/lt.h %D%/cuda/lt.c %D%/cuda/lt_tuning.c %D%/cuda/product.cu %D%/cuda/act.cuh %D%/cuda/linear.cu %D%/cuda/head.cu
 nf_gpu_sources += %D%/cuda/tile.cuh %D%/cuda/ssd.cuh %D%/cuda/ssd_prepare.cu %D%/cuda/ssd.cu %D%/cuda/ssd_bwd.cuh \
 	%D%/cuda/ssd_bwd.cu %D%/cuda/ssd_bwd_chunk.cu
 nf_gpu_sources += %D%/cuda/maps.h %D%/cuda/maps.c %D%/cuda/hopper.cuh %D%/cuda/strips.cuh

@@ -193,6 +193,8 @@ nf_status nf_train_run(nf_input *input, const void *mpi_comm, int ranks, int ran
     if (!status)
         status = nf_engine_load(&e, s.source);
     if (!status)
+        status = nf_engine_tune(&e, s.p->log.dir);
+    if (!status)
         nf_tell_start(&s, &e);
     if (!status)
         status = nf_train_loop(&s, &e);

@@ -5,7 +5,10 @@
  */
 #include "cuda_rows.h"
 
-#define ROUNDED 4e-3
+static double rounded(int64_t elements)
+{
+    return elements < 64 ? 0x1p-7 : 4e-3;
+}
 
 struct lin {
     nf_dtype x, w, y;
@@ -51,11 +54,11 @@ static bool halved(const struct lin *v)
 }
 
 /* Sums of K products. A narrow result after a wide sum, or a bound that its activation widens. */
-static double bound_of(const struct lin *v, nf_dtype type)
+static double bound_of(const struct lin *v, nf_dtype type, int64_t n)
 {
     if (type == NF_F32)
         return 1e-5;
-    return v->act.kind == NF_ACT_NONE && !v->bias ? cuda_bound(type) : ROUNDED;
+    return v->act.kind == NF_ACT_NONE && !v->bias && !v->add ? cuda_bound(type) : rounded(n);
 }
 
 static nf_status call_linear(struct cuda_trial *t, nf_queue *q, int side)
@@ -80,8 +83,12 @@ void cuda_test_linear(struct cuda_rig *r)
             const double spread = 1 / sqrt((double)K / 3);
             struct cuda_trial t = cuda_trial_new(r, call_linear, v, "linear [%lld, %lld, %lld] %s", (long long)T, (long long)N,
                                                  (long long)K, name_of(v, name));
-            cuda_real(&t, "y", v->in_place ? CUDA_INOUT : CUDA_OUT, bound_of(v, v->y), v->y, T, n, n + pad, 1);
-            cuda_real(&t, "pre", CUDA_OUT, v->y == NF_F32 ? 1e-5 : cuda_bound(v->y), v->y, v->pre ? T : 0, N, 0, 0);
+            cuda_real(&t, "y", v->in_place ? CUDA_INOUT : CUDA_OUT, bound_of(v, v->y, T * n), v->y, T, n, n + pad, 1);
+            cuda_real(&t, "pre", CUDA_OUT,
+                      v->y == NF_F32 ? 1e-5
+                      : v->bias      ? rounded(N * K)
+                                     : cuda_bound(v->y),
+                      v->y, v->pre ? T : 0, N, 0, 0);
             cuda_real(&t, "x", CUDA_IN, 0, v->x, T, K, K + pad, 1);
             cuda_real(&t, "w", CUDA_IN, 0, v->w, N, K, 0, spread);
             cuda_as_vector(&t, cuda_real(&t, "bias", CUDA_IN, 0, v->w, 1, N, 0, 1));
@@ -112,9 +119,9 @@ void cuda_test_linear_dgrad(struct cuda_rig *r)
             const nf_dtype dx = v->x == v->w ? v->x : NF_BF16; /* the router's: fp32 gradient, bf16 weight and result */
             struct cuda_trial t = cuda_trial_new(r, call_dgrad, v, "linear_dgrad [%lld, %lld, %lld] %s", (long long)T,
                                                  (long long)N, (long long)K, name_of(v, name));
-            const double bound = dx == NF_F32 ? 1e-5 : v->act.kind == NF_ACT_NONE ? cuda_bound(dx) : ROUNDED;
+            const double bound = dx == NF_F32 ? 1e-5 : v->act.kind == NF_ACT_NONE && !v->add ? cuda_bound(dx) : rounded(T * K);
             cuda_real(&t, "dx", v->in_place ? CUDA_INOUT : CUDA_OUT, bound, dx, T, in, in + pad, 1);
-            cuda_real(&t, "again", CUDA_OUT, dx == NF_F32 ? 3e-6 : ROUNDED, dx, v->again ? T : 0, K, 0, 0);
+            cuda_real(&t, "again", CUDA_OUT, dx == NF_F32 ? 3e-6 : rounded(T * K), dx, v->again ? T : 0, K, 0, 0);
             cuda_real(&t, "dy", CUDA_IN, 0, v->y, T, N, N + pad, 1);
             cuda_real(&t, "w", CUDA_IN, 0, v->w, N, K, 0, 1 / sqrt((double)N / 3));
             cuda_real(&t, "pre", CUDA_IN, 0, dx, v->act.kind != NF_ACT_NONE ? T : 0, in, 0, 2);
@@ -140,7 +147,7 @@ void cuda_test_linear_wgrad(struct cuda_rig *r)
                 const int64_t T = shape[k][0], N = shape[k][1], K = shape[k][2], pad = k % 2 ? 8 : 3;
                 const nf_dtype type = cuda_reals[g];
                 const enum cuda_use use = v->accumulate ? CUDA_INOUT : CUDA_OUT;
-                const double bound = type == NF_F32 ? 1e-5 : cuda_bound(type);
+                const double bound = type == NF_F32 ? 1e-5 : v->accumulate ? rounded(N * K) : cuda_bound(type);
                 struct cuda_trial t = cuda_trial_new(r, call_wgrad, v, "linear_wgrad [%lld, %lld, %lld] dw %s %s", (long long)T,
                                                      (long long)N, (long long)K, nf_dtype_name(type), name_of(v, name));
                 cuda_real(&t, "dw", use, bound, type, N, K, 0, 1);
@@ -184,7 +191,7 @@ void cuda_test_head_loss(struct cuda_rig *r)
             const float scale = 1.0f / (float)(T + 1);
             const bool fp32 = o->h == NF_F32 && o->w == NF_F32;
             /* the gradient of the logits is rounded to bf16 on the GPU: 2^-9 / sqrt(3) of it, and the result once more */
-            const double bound = fp32 ? 1e-5 : 4e-3;
+            const double bound = fp32 ? 1e-5 : rounded((T < V ? T : V) * H);
             int32_t *target = calloc((size_t)T + 1, sizeof *target);
             for (int64_t t = 0; t < T; t++)
                 target[t] = !o->scored || t % o->scored == o->scored - 1 ? -100 : (int32_t)(t * 2654435761 % V);

@@ -25,6 +25,10 @@ check_PROGRAMS += %D%/t_cuda
 %C%_t_cuda_SOURCES = %D%/t_cuda.c %D%/cudarig.c %D%/cudarig.h %D%/cuda_rows.h %D%/cuda_flat.c \
 	%D%/cuda_attention.c %D%/cuda_grouped.c %D%/cuda_linear.c %D%/cuda_norms.c %D%/cuda_optim.c %D%/cuda_order.c \
 	%D%/cuda_route.c %D%/cuda_ssd.c %D%/cuda_tokens.c
+check_PROGRAMS += %D%/t_cuda_device
+%C%_t_cuda_device_SOURCES = %D%/t_cuda_device.c
+check_PROGRAMS += %D%/t_cuda_tuning
+%C%_t_cuda_tuning_SOURCES = %D%/t_cuda_tuning.c
 # Not a test: scripts/bench builds and runs it on a GPU.
 EXTRA_PROGRAMS += %D%/bench_cuda
 %C%_bench_cuda_SOURCES = %D%/bench_cuda.c

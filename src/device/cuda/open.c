@@ -9,6 +9,7 @@ const struct nf_host *nf_cuda_host;
 
 /* Of the folders ops and mesh, whose headers are not ours to include; each stands with its size. */
 extern const void *const nf_cuda_ops_table, *const nf_cuda_comm_table;
+extern const struct nf_gpu_tuning nf_cuda_tuning_table;
 extern const size_t nf_cuda_ops_bytes, nf_cuda_comm_bytes;
 
 nf_status nf_cuda_fail(nf_status status, const char *fmt, ...)
@@ -40,6 +41,7 @@ nf_status nf_gpu_open(const struct nf_host *host, int abi, struct nf_gpu *gpu)
     gpu->device = &nf_cuda_device_table;
     gpu->ops = nf_cuda_ops_table;
     gpu->ops_bytes = nf_cuda_ops_bytes;
+    gpu->tuning = &nf_cuda_tuning_table;
     gpu->comm = nf_cuda_comm_table;
     gpu->comm_bytes = nf_cuda_comm_bytes;
     return NF_OK;

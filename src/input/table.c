@@ -49,8 +49,8 @@ static const struct nf_choice backends[] = {
     {"eager", NF_EXPERTS_EAGER, NULL}, {"batched", NF_EXPERTS_BATCHED, NULL}, {"grouped", NF_EXPERTS_GROUPED, NULL}, {0}};
 static const struct nf_choice attentions[] = {{"auto", NF_AUTO, NULL},
                                               {"reference", NF_ATTN_REFERENCE, NULL},
-                                              {"flash", NF_ATTN_FLASH, GPU},
-                                              {"cudnn", NF_ATTN_CUDNN, GPU},
+                                              {"flash", NF_ATTN_FLASH, NULL},
+                                              {"cudnn", NF_ATTN_CUDNN, "attention by cuDNN"},
                                               {0}};
 static const struct nf_choice on_errors[] = {
     {"stop", NF_ON_ERROR_STOP, NULL}, {"retry", NF_ON_ERROR_RETRY, SNAPSHOTS}, {"pause", NF_ON_ERROR_PAUSE, SNAPSHOTS}, {0}};
@@ -194,7 +194,7 @@ const struct nf_row nf_table[] = {
     {ROW(backend, experts), .standard = "'grouped'", .choice = backends,
      .help = "How a rank computes its experts: one after the other, as a padded batch, or as groups of rows in one call."},
     {ROW(backend, attention), .standard = "'auto'", .choice = attentions,
-     .help = "Attention kernels. 'auto': 'reference' on a CPU, 'flash' on a GPU."},
+     .help = "Attention kernels. 'auto': 'reference' on a CPU, which has one for every value, 'flash' on a GPU."},
     {ROW(backend, deterministic), .standard = ".true.",
      .help = "Only kernels that give the same bits in every run on the same mesh."},
     {ROW(backend, threads), .standard = "1", .low = 1, .high = 1024, .also = "num_threads omp_num_threads",

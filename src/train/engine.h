@@ -115,8 +115,8 @@ nf_status nf_engine_export(struct engine *e, const nf_st *source, const char *di
  * found fastest. Collective over world. Errors: agreed */
 nf_status nf_engine_tune(struct engine *e, const char *dir);
 
-/* The device that backend.device asks for, with its ops; what 'auto' became is written there. Collective over mpi_comm, before
- * there is a mesh. Ranks of a node take its GPUs in turn. Errors: agreed */
+/* The device that backend.device asks for, with its ops; what 'auto' became, for the attention too, is written there.
+ * Collective over mpi_comm, before there is a mesh. Ranks of a node take its GPUs in turn. Errors: agreed */
 nf_status nf_engine_device(struct nf_params *p, const void *mpi_comm, nf_device **device);
 
 #endif

@@ -34,17 +34,18 @@ nf_status nf_engine_read_config(const nf_mesh *mesh, const char *dir, nf_json **
 
 nf_status nf_engine_make_model(const struct nf_params *p, const nf_json *config, nf_model **model)
 {
-    const struct nf_model_choice choice = {.dtype = (nf_dtype)p->model.dtype,
-                                           .experts = (enum nf_experts)p->backend.experts,
-                                           .dispatch = (enum nf_dispatch)p->parallel.dispatch,
-                                           .attention = NF_ATTN_REFERENCE,
-                                           .gate = (enum nf_gate)p->train.gate,
-                                           .seed = (uint64_t)p->train.seed,
-                                           .chunks = (int)p->parallel.chunks,
-                                           .recv_factor = p->parallel.recv_factor,
-                                           .dt_floor_compat = p->model.dt_floor_compat,
-                                           .freeze = &p->model.freeze,
-                                           .no_decay = &p->optim.no_decay};
+    const struct nf_model_choice choice = {
+        .dtype = (nf_dtype)p->model.dtype,
+        .experts = (enum nf_experts)p->backend.experts,
+        .dispatch = (enum nf_dispatch)p->parallel.dispatch,
+        .attention = p->backend.attention == NF_AUTO ? NF_ATTN_REFERENCE : (enum nf_attention_backend)p->backend.attention,
+        .gate = (enum nf_gate)p->train.gate,
+        .seed = (uint64_t)p->train.seed,
+        .chunks = (int)p->parallel.chunks,
+        .recv_factor = p->parallel.recv_factor,
+        .dt_floor_compat = p->model.dt_floor_compat,
+        .freeze = &p->model.freeze,
+        .no_decay = &p->optim.no_decay};
     int experts;
 
     NF_TRY(nf_model_new(config, &choice, model));
@@ -100,6 +101,8 @@ nf_status nf_engine_device(struct nf_params *p, const void *mpi_comm, nf_device 
         host = NULL;
     }
     p->backend.device = gpu ? NF_DEVICE_CUDA : NF_DEVICE_CPU;
+    if (p->backend.attention == NF_AUTO)
+        p->backend.attention = gpu ? NF_ATTN_FLASH : NF_ATTN_REFERENCE;
     *device = gpu ? gpu : host;
     return s;
 }

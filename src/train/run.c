@@ -98,7 +98,6 @@ struct engine_arg nf_session_engine(const struct session *s)
 /* What 'auto' means on this device: told in input.used.nml. grad_dtype stays: it depends on the number of ranks. */
 static void choose_auto(nf_input *input, struct nf_params *p, enum nf_device_kind kind)
 {
-    p->backend.attention = NF_ATTN_REFERENCE;
     if (p->model.dtype != NF_AUTO)
         return;
     p->model.dtype = kind == NF_CUDA ? NF_BF16 : NF_F32;

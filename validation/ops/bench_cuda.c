@@ -2,7 +2,7 @@
 /*
  * bench_cuda.c: speed of the matrix kernels at the published models' shapes, random data: ms and TFLOP/s a call, the median of
  * several bursts. Causal attention counts the half of its products that is not masked; the backward 2.5 times the forward,
- * whatever the kernels compute twice. Not a test; scripts/bench runs it.
+ * whatever the kernels compute twice. `bench_cuda N` also repeats each kernel N times and compares bits. Not a test.
  */
 #include "nemafit/gpu.h"
 #include "nemafit/ops.h"
@@ -26,6 +26,7 @@ struct bench {
     nf_device *device;
     nf_queue *q;
     nf_arena *work, *data;
+    int repeats; /* also hold each kernel to its bits, so many times */
 };
 
 static void *take(struct bench *b, size_t bytes, const char *what)
@@ -97,6 +98,27 @@ static void measure(struct bench *b, const char *what, double flops, work *f, co
     fflush(stdout);
 }
 
+/* The same bits from every call: the whole allocation of `t` is compared. */
+static void repeat(struct bench *b, const char *what, work *f, const void *ctx, const nf_tensor *t, int times)
+{
+    const size_t bytes = (size_t)nf_tensor_count(t) * nf_dtype_size(t->dtype);
+    void *host[2];
+    int other = 0;
+
+    for (int i = 0; i < 2; i++)
+        must(nf_device_alloc_pinned(b->device, bytes, "copies", &host[i]), "copies");
+    for (int r = 0; r < times; r++) {
+        must(f(b, ctx), what);
+        must(nf_copy(b->q, host[r > 0], t->data, bytes), "copy");
+        must(nf_queue_drain(b->q), what);
+        other += r > 0 && memcmp(host[0], host[1], bytes) != 0;
+    }
+    printf("%-64s other bits in %d of %d repetitions\n", what, other, times);
+    fflush(stdout);
+    for (int i = 0; i < 2; i++)
+        nf_device_release(b->device, host[i], bytes);
+}
+
 /* ---- experts ------------------------------------------------------------------------------------------------------------ */
 
 struct experts {
@@ -122,6 +144,11 @@ static nf_status dgrad_down(struct bench *b, const void *ctx)
 {
     const struct experts *e = ctx;
     return nf_grouped_dgrad(b->q, &e->pre, &e->x, e->dot, &e->y, &e->w, &e->pre, &e->groups, &e->arg);
+}
+static nf_status dgrad_apart(struct bench *b, const void *ctx)
+{
+    const struct experts *e = ctx;
+    return nf_grouped_dgrad(b->q, &e->dw, &e->x, e->dot, &e->y, &e->w, &e->pre, &e->groups, &e->arg);
 }
 static nf_status wgrad(struct bench *b, const void *ctx)
 {
@@ -162,11 +189,15 @@ static void experts(struct bench *b, const char *name, int count, const int *row
     measure(b, what, flops, dgrad, &e);
     snprintf(what, sizeof what, "%s wgrad bf16", name);
     measure(b, what, flops, wgrad, &e);
+    if (b->repeats)
+        repeat(b, what, wgrad, &e, &e.dw, b->repeats);
     struct experts act = e;
     act.arg.act.kind = NF_ACT_RELU2;
     act.pre = nf_matrix(e.pre.data, NF_BF16, at, N, N);
     snprintf(what, sizeof what, "%s forward, relu2 and pre", name);
     measure(b, what, flops, forward, &act);
+    if (b->repeats)
+        repeat(b, what, forward, &act, &act.y, b->repeats);
     if (N % 2 == 0) {
         act.arg.act.kind = NF_ACT_SWIGLU;
         act.y = nf_columns(e.y, 0, N / 2);
@@ -178,6 +209,12 @@ static void experts(struct bench *b, const char *name, int count, const int *row
     act.pre = nf_matrix(e.pre.data, NF_BF16, at, K, K);
     snprintf(what, sizeof what, "%s dgrad, relu2, act again, dot", name);
     measure(b, what, flops, dgrad_down, &act);
+    if (b->repeats) {
+        const nf_tensor dpre = random_matrix(b, at, K);
+        struct experts apart = act; /* pre is read, so it is not the output here */
+        apart.dw = dpre;
+        repeat(b, what, dgrad_apart, &apart, &dpre, b->repeats);
+    }
     nf_arena_reset(b->data, NF_LOW, mark);
 }
 
@@ -226,14 +263,18 @@ static void attention(struct bench *b, int rows, int len, int heads, int kv, int
     measure(b, what, flops, attend, &a);
     snprintf(what, sizeof what, "attention %d x %d, heads %d / %d of %d, backward", rows, len, heads, kv, d);
     measure(b, what, 2.5 * flops, attend_back, &a);
+    if (b->repeats) {
+        repeat(b, "o of the forward", attend, &a, &a.o, b->repeats);
+        repeat(b, "dq, dk, dv of the backward", attend_back, &a, &dqkv, b->repeats);
+    }
     nf_arena_reset(b->data, NF_LOW, mark);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     static const int uneven[16] = {2891, 743, 1502, 1987, 1211, 905, 2304, 1633, 1408, 1155, 1876, 612, 2750, 1020, 1444, 1135};
     const size_t scratch = (size_t)1 << 30, data = (size_t)6 << 30;
-    struct bench b;
+    struct bench b = {.repeats = argc > 1 ? atoi(argv[1]) : 0};
     void *p;
 
     must(nf_device_cuda(0, 1, &b.device), "GPU");
@@ -244,6 +285,10 @@ int main(void)
     must(nf_device_alloc(b.device, data, "data", &p), "data");
     must(nf_arena_new("data", p, data, &b.data), "data");
     experts(&b, "16 x 1536 rows, 2688 -> 1856", 16, NULL, 1536, 2688, 1856);
+    if (b.repeats) {
+        attention(&b, 1, 4096, 32, 2, 128);
+        return 0;
+    }
     experts(&b, "16 uneven, 24576 rows, 2688 -> 1856", 16, uneven, 0, 2688, 1856);
     experts(&b, "16 uneven, 24576 rows, 1856 -> 2688", 16, uneven, 0, 1856, 2688);
     experts(&b, "16 x 2048 rows, 2048 -> 1536", 16, NULL, 2048, 2048, 1536);

@@ -214,6 +214,9 @@ static const struct setting settings[] = {
     {5, 720, 360, 1, NF_ACT_SWIGLU_CLAMP, NF_BF16, true, true, true, true, NF_EXPERTS_GROUPED, true, NF_F32},
     {5, 104, 184, 2, NF_ACT_NONE, NF_BF16, true, true, false, true, NF_EXPERTS_GROUPED, false, NF_F32},
     {5, 448, 672, 5, NF_ACT_RELU2, NF_BF16, false, true, false, false, NF_EXPERTS_GROUPED, false, NF_BF16},
+    {5, 256, 136, 2, NF_ACT_RELU2, NF_BF16, false, true, true, true, NF_EXPERTS_EAGER, true, NF_F32},
+    {5, 96, 40, 1, NF_ACT_SWIGLU, NF_F32, false, true, true, true, NF_EXPERTS_EAGER, false, NF_F32},
+    {5, 256, 136, 2, NF_ACT_SWIGLU, NF_BF16, false, true, true, true, NF_EXPERTS_BATCHED, false, NF_BF16},
     {1, 64, 2688, 1, NF_ACT_NONE, NF_BF16, false, true, false, true, NF_EXPERTS_GROUPED, false, NF_F32},
 };
 

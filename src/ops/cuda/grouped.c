@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * grouped.c: the experts' linear layers of the CUDA backend: which kernel takes a call, and with what. Tensor cores take bf16
- * whose rows start on 16 bytes; plain arithmetic takes fp32 and all else. No count of rows is read here.
+ * whose rows start on 16 bytes; plain arithmetic takes fp32 and all else. No count of rows is read on the host, by any back
+ * end:
+ *
+ *   eager     one launch a group (of the gradient of weights: an expert), each shared by the whole GPU
+ *   batched   as grouped: the tiles of these kernels are a batch of products of one size, short ones filled up
+ *   grouped   one launch for all groups
  */
 #include "grouped.h"
 #include "grouped_plan.h"
@@ -87,30 +92,48 @@ static bool on_tensor_cores(nf_in in, nf_in w, const struct nf_groups *groups)
            w->stride[0] % 8 == 0 && groups->count <= NF_CUDA_GROUPS_MOST;
 }
 
+/* One launch; on tensor cores with maps a and b and tiles of `width` columns,
+ * else (width 0) plain. */
+static cudaError_t launch_rows(const struct nf_cuda_rows *call, bool dgrad, nf_in in, nf_in w, bool across,
+                               const CUtensorMap *a, const CUtensorMap *b, int width, int blocks, cudaStream_t s)
+{
+    const struct nf_cuda_operand x = operand_of(in), y = operand_of(w);
+    const bool bf16 = in->dtype == NF_BF16;
+
+    if (width && dgrad)
+        return nf_cuda_rows_dgrad(call, a, b, width, across, blocks, s);
+    if (width)
+        return nf_cuda_rows_forward(call, a, b, width, across, blocks, s);
+    if (dgrad)
+        return nf_cuda_plain_dgrad(call, x, y, across, bf16, 4 * blocks, s);
+    return nf_cuda_plain_forward(call, x, y, across, bf16, 4 * blocks, s);
+}
+
 /* Forward or dgrad by the kernel that fits. */
 static nf_status run_rows(nf_queue *q, const char *op, bool dgrad, const struct nf_cuda_rows *call, nf_in in, nf_in w,
                           const struct nf_groups *groups, const struct nf_grouped_arg *arg)
 {
     const bool across = dgrad != arg->in_out, halves = !dgrad && nf_cuda_gated(&arg->act);
+    const int each = arg->backend == NF_EXPERTS_EAGER ? 1 : groups->count;
     const cudaStream_t s = stream_of(q);
     CUtensorMap a, b;
-    int blocks;
+    int blocks, width = 0;
 
-    if (call->rows == 0 || call->cols == 0 || groups->count == 0)
+    if (call->rows == 0 || call->cols == 0)
         return NF_OK;
     NF_TRY(nf_cuda_processors(&blocks));
-    if (!on_tensor_cores(in, w, groups) || call->depth == 0) {
-        const struct nf_cuda_operand x = operand_of(in), y = operand_of(w);
-        const bool bf16 = in->dtype == NF_BF16;
-        return launched(op, dgrad ? nf_cuda_plain_dgrad(call, x, y, across, bf16, 4 * blocks, s)
-                                  : nf_cuda_plain_forward(call, x, y, across, bf16, 4 * blocks, s));
+    if (on_tensor_cores(in, w, groups) && call->depth > 0) {
+        width = nf_cuda_tile_width(call->cols, halves, dgrad == across);
+        const int box = across ? NF_CUDA_TILE_STEP : halves ? width / 2 : width;
+        NF_TRY(nf_cuda_map(&a, in->data, call->depth, call->rows, 1, in->stride[0], 0, NF_CUDA_TILE_ROWS));
+        NF_TRY(nf_cuda_map(&b, w->data, w->dim[2], w->dim[1], w->dim[0], w->stride[1], w->stride[0], box));
     }
-    const int width = nf_cuda_tile_width(call->cols, halves, dgrad == across);
-    const int box = across ? NF_CUDA_TILE_STEP : halves ? width / 2 : width;
-    NF_TRY(nf_cuda_map(&a, in->data, call->depth, call->rows, 1, in->stride[0], 0, NF_CUDA_TILE_ROWS));
-    NF_TRY(nf_cuda_map(&b, w->data, w->dim[2], w->dim[1], w->dim[0], w->stride[1], w->stride[0], box));
-    return launched(op, dgrad ? nf_cuda_rows_dgrad(call, &a, &b, width, across, blocks, s)
-                              : nf_cuda_rows_forward(call, &a, &b, width, across, blocks, s));
+    for (int g = 0; g < groups->count; g += each) {
+        struct nf_cuda_rows some = *call;
+        some.groups = (struct nf_cuda_groups){groups->begin + g, groups->end + g, groups->expert + g, each, (int)groups->base};
+        NF_TRY(launched(op, launch_rows(&some, dgrad, in, w, across, &a, &b, width, blocks, s)));
+    }
+    return NF_OK;
 }
 
 nf_status nf_cuda_grouped_linear(nf_queue *q, nf_out y, nf_out pre, nf_in x, nf_in w, const struct nf_groups *groups,
@@ -141,24 +164,35 @@ nf_status nf_cuda_grouped_dgrad(nf_queue *q, nf_out dx, nf_out act_again, float 
                                          dy->dtype == NF_BF16, stream_of(q)));
 }
 
-/* Gradient of the weights; the rows of dy are weighted first, into scratch. */
+static struct nf_cuda_wgrad wgrad_call(nf_grad dw, const struct nf_groups *groups)
+{
+    const nf_tensor *t = &dw.t;
+    struct nf_cuda_wgrad call = {.groups = groups_of(groups),
+                                 .experts = (int)t->dim[0],
+                                 .m = (int)t->dim[1],
+                                 .n = (int)t->dim[2],
+                                 .dw = t->data,
+                                 .ld = t->stride[1],
+                                 .expert_ld = t->stride[0],
+                                 .fp32 = t->dtype == NF_F32,
+                                 .accumulate = dw.accumulate};
+    const bool pairs = (uintptr_t)t->data % 8 == 0 && call.ld % 2 == 0 && call.expert_ld % 2 == 0 && call.n % 2 == 0;
+
+    call.vec = call.fp32 ? pairs : nf_cuda_mappable(t->data, call.ld) && call.expert_ld % 8 == 0;
+    return call;
+}
+
+/* Gradient of the weights; on tensor cores the rows of dy are weighted first,
+ * into scratch. */
 static nf_status weight_gradient(nf_queue *q, nf_grad dw, nf_in dy, nf_in x, const struct nf_groups *groups,
                                  const struct nf_grouped_arg *arg, void *scratch)
 {
     const char *op = "grouped_wgrad";
+    struct nf_cuda_wgrad call = wgrad_call(dw, groups);
+    const int experts = call.experts, each = arg->backend == NF_EXPERTS_EAGER ? 1 : experts;
     const bool bf16 = dy->dtype == NF_BF16;
-    const int64_t rows = dy->dim[0];
-    struct nf_cuda_wgrad call = {.groups = groups_of(groups),
-                                 .experts = (int)dw.t.dim[0],
-                                 .m = (int)dw.t.dim[1],
-                                 .n = (int)dw.t.dim[2],
-                                 .dw = dw.t.data,
-                                 .ld = dw.t.stride[1],
-                                 .expert_ld = dw.t.stride[0],
-                                 .fp32 = dw.t.dtype == NF_F32,
-                                 .accumulate = dw.accumulate};
-    call.vec = call.fp32 ? (uintptr_t)call.dw % 8 == 0 && call.ld % 2 == 0 && call.expert_ld % 2 == 0 && call.n % 2 == 0
-                         : nf_cuda_mappable(call.dw, call.ld) && call.expert_ld % 8 == 0;
+    const bool plain = !bf16 || dy->dim[0] == 0 || groups->count > NF_CUDA_GROUPS_MOST || experts > NF_CUDA_EXPERTS_MOST ||
+                       dy->dim[1] % 8 || !nf_cuda_mappable(dy->data, dy->stride[0]) || !nf_cuda_mappable(x->data, x->stride[0]);
     struct nf_cuda_operand of_dy = operand_of(dy), of_x = operand_of(x);
     const cudaStream_t s = stream_of(q);
     CUtensorMap a, b;
@@ -168,18 +202,20 @@ static nf_status weight_gradient(nf_queue *q, nf_grad dw, nf_in dy, nf_in x, con
         return NF_OK;
     NF_TRY(same_type(op, dy, x));
     NF_TRY(nf_cuda_processors(&blocks));
-    if (!bf16 || rows == 0 || groups->count > NF_CUDA_GROUPS_MOST || call.experts > NF_CUDA_EXPERTS_MOST || dy->dim[1] % 8 ||
-        !nf_cuda_mappable(dy->data, dy->stride[0]) || !nf_cuda_mappable(x->data, x->stride[0]))
-        return launched(op, nf_cuda_plain_wgrad(&call, arg->in_out ? of_x : of_dy, arg->in_out ? of_dy : of_x, arg->row_weight,
-                                                arg->in_out, bf16, 4 * blocks, s));
-    if (arg->row_weight) {
+    if (!plain && arg->row_weight) {
         NF_TRY(launched(op, nf_cuda_weigh_rows(scratch, of_dy, (int)dy->dim[1], &call.groups, arg->row_weight, s)));
         of_dy = (struct nf_cuda_operand){scratch, dy->dim[1], 0};
     }
     const struct nf_cuda_operand left = arg->in_out ? of_x : of_dy, right = arg->in_out ? of_dy : of_x;
-    NF_TRY(nf_cuda_map(&a, left.data, call.m, rows, 1, left.ld, 0, NF_CUDA_TILE_STEP));
-    NF_TRY(nf_cuda_map(&b, right.data, call.n, rows, 1, right.ld, 0, NF_CUDA_TILE_STEP));
-    return launched(op, nf_cuda_rows_wgrad(&call, &a, &b, nf_cuda_tile_width(call.n, false, true), blocks, s));
+    if (!plain) {
+        NF_TRY(nf_cuda_map(&a, left.data, call.m, dy->dim[0], 1, left.ld, 0, NF_CUDA_TILE_STEP));
+        NF_TRY(nf_cuda_map(&b, right.data, call.n, dy->dim[0], 1, right.ld, 0, NF_CUDA_TILE_STEP));
+    }
+    call.experts = each;
+    for (call.first_expert = 0; call.first_expert < experts; call.first_expert += each)
+        NF_TRY(launched(op, plain ? nf_cuda_plain_wgrad(&call, left, right, arg->row_weight, arg->in_out, bf16, 4 * blocks, s)
+                                  : nf_cuda_rows_wgrad(&call, &a, &b, nf_cuda_tile_width(call.n, false, true), blocks, s)));
+    return NF_OK;
 }
 
 nf_status nf_cuda_grouped_wgrad(nf_queue *q, nf_grad dw, nf_grad dbias, nf_in dy, nf_in x, const struct nf_groups *groups,

@@ -3,12 +3,7 @@
 #ifndef NEMAFIT_OPS_CUDA_GROUPED_PLAN_H
 #define NEMAFIT_OPS_CUDA_GROUPED_PLAN_H
 
-#include "nemafit/ops.h"
-
-static inline bool nf_cuda_gated(const struct nf_act_arg *act)
-{
-    return act->kind == NF_ACT_SWIGLU || act->kind == NF_ACT_SWIGLU_CLAMP;
-}
+#include "sizes_gemm.h"
 
 static inline int64_t nf_tensor_count_of(const nf_tensor *t)
 {

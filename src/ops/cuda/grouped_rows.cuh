@@ -113,7 +113,7 @@ static __device__ __forceinline__ void finish_forward(const struct nf_cuda_rows 
             }
 #pragma unroll
             for (int e = 0; e < 8; e++)
-                y.x[e] = rows.weight[i] * nf_act<ACT>(u.x[e], v.x[e], p.act.alpha, p.act.limit);
+                y.x[e] = rows.weight[i] * nf_act<ACT, true>(u.x[e], v.x[e], p.act.alpha, p.act.limit);
             store_strip(p.out, rows.row[i], col, p.cols, rows.live[i], y);
         }
     }
@@ -132,13 +132,15 @@ static __device__ __forceinline__ void finish_dgrad(const struct nf_cuda_rows &p
 #pragma unroll
     for (int from = 0; from < 2 * NB; from += AT_ONCE) {
         words gate[AT_ONCE][2], up[AT_ONCE][2];
+        if (p.pre.data) {
 #pragma unroll
-        for (int n = 0; n < AT_ONCE * 2; n++) {
-            const int col = at.col + 32 * (from + n / 2), i = n % 2;
-            const bool there = from + n / 2 < 2 * NB && col < p.cols && rows.live[i] && p.pre.data;
-            gate[n / 2][i] = load_words(p.pre, rows.row[i], col, p.cols, there);
-            if (gated(ACT))
-                up[n / 2][i] = load_words(p.pre, rows.row[i], p.cols + col, 2 * p.cols, there);
+            for (int n = 0; n < AT_ONCE * 2; n++) {
+                const int col = at.col + 32 * (from + n / 2), i = n % 2;
+                const bool there = from + n / 2 < 2 * NB && col < p.cols && rows.live[i];
+                gate[n / 2][i] = load_words(p.pre, rows.row[i], col, p.cols, there);
+                if (gated(ACT))
+                    up[n / 2][i] = load_words(p.pre, rows.row[i], p.cols + col, 2 * p.cols, there);
+            }
         }
 #pragma unroll
         for (int n = 0; n < AT_ONCE * 2; n++) {
@@ -155,7 +157,7 @@ static __device__ __forceinline__ void finish_dgrad(const struct nf_cuda_rows &p
                 strip y;
 #pragma unroll
                 for (int e = 0; e < 8; e++) {
-                    y.x[e] = nf_act<ACT>(u.x[e], v.x[e], p.act.alpha, p.act.limit);
+                    y.x[e] = nf_act<ACT, true>(u.x[e], v.x[e], p.act.alpha, p.act.limit);
                     dot[i] += b.x[e] * y.x[e]; /* columns behind the last hold zeros: so does w there */
                 }
                 if (p.again.data)
@@ -163,7 +165,7 @@ static __device__ __forceinline__ void finish_dgrad(const struct nf_cuda_rows &p
             }
 #pragma unroll
             for (int e = 0; e < 8; e++)
-                nf_act_grad<ACT>(du.x[e], dv.x[e], rows.weight[i] * b.x[e], u.x[e], v.x[e], p.act.alpha, p.act.limit);
+                nf_act_grad<ACT, true>(du.x[e], dv.x[e], rows.weight[i] * b.x[e], u.x[e], v.x[e], p.act.alpha, p.act.limit);
             store_strip(p.out, rows.row[i], col, p.cols, rows.live[i], du);
             if (gated(ACT))
                 store_strip(p.out, rows.row[i], p.cols + col, 2 * p.cols, rows.live[i], dv);

@@ -169,19 +169,21 @@ template <int THREADS, typename S> __device__ __forceinline__ S nf_block_sum(S x
     return sum;
 }
 
-__device__ __forceinline__ float nf_sigmoid(float x)
+/* FAST: with the special-function unit's exponential and quotient, for results
+ * that are rounded to bf16. */
+template <bool FAST = false> __device__ __forceinline__ float nf_sigmoid(float x)
 {
-    return 1.0f / (1.0f + expf(-x));
+    return FAST ? __fdividef(1.0f, 1.0f + __expf(-x)) : 1.0f / (1.0f + expf(-x));
 }
-
-__device__ __forceinline__ float nf_silu(float x)
+template <bool FAST = false> __device__ __forceinline__ float nf_silu(float x)
 {
-    return x * nf_sigmoid(x);
+    return x * nf_sigmoid<FAST>(x);
 }
-/* s (1 + x (1 - s)), with 1 - s = sigmoid(-x) free of cancellation */
-__device__ __forceinline__ float nf_silu_grad(float x)
+/* s (1 + x (1 - s)), with 1 - s = sigmoid(-x) free of cancellation, unless fast */
+template <bool FAST = false> __device__ __forceinline__ float nf_silu_grad(float x)
 {
-    return nf_sigmoid(x) * (1.0f + x * nf_sigmoid(-x));
+    const float s = nf_sigmoid<FAST>(x);
+    return s * (1.0f + x * (FAST ? 1.0f - s : nf_sigmoid(-x)));
 }
 
 /* ---- gradients of parameters ----------------------------------------------------------------------------------------------

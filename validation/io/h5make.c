@@ -225,7 +225,7 @@ bool h5_make(const char *path, const struct h5_spec *s)
         labels[s->label.at] = (int32_t)s->label.value;
     if (s->segment.set)
         segment[s->segment.at] = (int32_t)s->segment.value;
-    const hsize_t dim[3] = {(hsize_t)rows, (hsize_t)len, 1}, dim_flat[1] = {(hsize_t)(rows * len)};
+    const hsize_t dim[3] = {(hsize_t)rows, (hsize_t)len, 1}, dim_flat[2] = {(hsize_t)(rows * len), 1};
     const hsize_t dim_labels[2] = {(hsize_t)(s->labels_rows ? s->labels_rows : rows), (hsize_t)len};
     const hid_t access = H5Pcreate(H5P_FILE_ACCESS);
     if (s->latest)

@@ -5,6 +5,7 @@ noinst_HEADERS = \
 	%D%/nemafit/base.h \
 	%D%/nemafit/choices.h \
 	%D%/nemafit/device.h \
+	%D%/nemafit/digest.h \
 	%D%/nemafit/gpu.h \
 	%D%/nemafit/input.h \
 	%D%/nemafit/io/dataset.h \
@@ -19,6 +20,8 @@ noinst_HEADERS = \
 	%D%/nemafit/optim.h \
 	%D%/nemafit/params.h \
 	%D%/nemafit/rng.h \
+	%D%/nemafit/signals.h \
 	%D%/nemafit/str.h \
 	%D%/nemafit/tensor.h \
-	%D%/nemafit/train.h
+	%D%/nemafit/train.h \
+	%D%/nemafit/watch.h

@@ -79,7 +79,9 @@ void nf_diagnosis_clear(void);
  * that main installed (MPI_Abort of the world) and leaves by _exit. Never returns.
  */
 NF_COLD void nf_die(nf_status s, const char *fmt, ...) NF_PRINTF(2, 3);
-void nf_die_hook(void (*abort_all)(int exit_status));
+void nf_die_hook(void (*abort_all)(int exit_status)); /* NULL: nobody is told, the process just leaves */
+/* Leave at once and without a word, where another rank tells why. Never returns. */
+NF_COLD void nf_leave(nf_status s);
 
 /* A condition that only a bug of ours can break; checked in every build, since it costs nothing beside a GEMM. */
 #define NF_CHECK(cond)                                                                                                         \

@@ -52,3 +52,8 @@ void nf_die(nf_status s, const char *fmt, ...)
     }
     _exit(status);
 }
+
+void nf_leave(nf_status s)
+{
+    _exit(nf_status_exit(s));
+}

@@ -3,6 +3,7 @@
 libnf_a_SOURCES += \
 	%D%/arena.c \
 	%D%/die.c \
+	%D%/digest.c \
 	%D%/dir.c \
 	%D%/dtype.c \
 	%D%/file.c \
@@ -16,5 +17,6 @@ libnf_a_SOURCES += \
 	%D%/pattern.c \
 	%D%/rng.c \
 	%D%/root.c \
+	%D%/signals.c \
 	%D%/status.c \
 	%D%/str.c

@@ -55,6 +55,9 @@ const void *nf_device_ops(const nf_device *device);
 
 /* Called by nf_queue_progress(): mesh installs MPI_Test here. NULL: none. */
 void nf_device_set_progress(nf_device *device, void (*progress)(void *ctx), void *ctx);
+/* A number that grows (atomically, by any amount) with every op and every tile of one: another thread may look whether there is
+ * anything going on. NULL: none. */
+void nf_device_set_ticks(nf_device *device, uint64_t *ticks);
 
 /* ---- queues -------------------------------------------------------------------------------------------------------- */
 

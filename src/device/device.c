@@ -59,6 +59,11 @@ const void *nf_device_ops(const nf_device *device)
     return device->ops;
 }
 
+void nf_device_set_ticks(nf_device *device, uint64_t *ticks)
+{
+    device->ticks = ticks;
+}
+
 void nf_device_set_progress(nf_device *device, void (*progress)(void *ctx), void *ctx)
 {
     device->progress = progress;

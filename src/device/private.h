@@ -38,6 +38,7 @@ struct nf_device {
     const void *ops;
     void (*progress)(void *ctx);
     void *progress_ctx;
+    uint64_t *ticks;                 /* counts what was done, for a watchdog; NULL: nobody counts */
     const struct nf_gpu_device *gpu; /* CUDA: the plug-in's functions, and its own device; NULL elsewhere */
     struct nf_gpu tables;
     struct nf_gpu_info info;
@@ -51,6 +52,12 @@ struct nf_device {
     uint64_t next, oldest;
     struct nf_slot ring[NF_RING];
 };
+
+static inline void nf_device_tick(const nf_device *device)
+{
+    if (device->ticks)
+        __atomic_fetch_add(device->ticks, 1, __ATOMIC_RELAXED);
+}
 
 struct nf_queue {
     nf_device *device;

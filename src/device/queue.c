@@ -56,6 +56,7 @@ bool nf_queue_is_dry(const nf_queue *queue)
 
 void nf_queue_progress(nf_queue *queue)
 {
+    nf_device_tick(queue->device);
     nf_device_poll(queue->device);
 }
 
@@ -63,6 +64,7 @@ nf_status nf_queue_drain(nf_queue *queue)
 {
     queue->count.host_waits++;
     queue->device->host_waits++;
+    nf_device_tick(queue->device);
     nf_device_poll(queue->device);
     return queue->native ? queue->device->gpu->drain(queue->native) : NF_OK;
 }
@@ -72,6 +74,7 @@ void nf_queue_count(nf_queue *queue, double flops, double bytes_moved)
     queue->count.flops += flops;
     queue->count.bytes_moved += bytes_moved;
     queue->count.launches++;
+    nf_device_tick(queue->device);
 }
 
 void nf_queue_count_sent(nf_queue *queue, double bytes)

@@ -3,8 +3,8 @@
  * Collectives on queues: what is the same for every transport. Conditions are checked and bytes counted once, here; a dry queue
  * and a virtual mesh stop after that.
  */
+#include "beat.h"
 #include "comm.h"
-#include "private.h"
 
 #include <string.h>
 
@@ -27,6 +27,7 @@ static void count(nf_queue *queue, uint64_t *traffic, size_t bytes)
 nf_status nf_all_reduce(nf_queue *queue, const nf_group *group, void *inout, int64_t n, nf_dtype dtype, nf_event *event)
 {
     NF_CHECK(n >= 0 && can_sum(dtype));
+    nf_beat_call(group, NF_CALL_ALL_REDUCE);
     *event = NF_DONE;
     if (group->size == 1 || n == 0)
         return NF_OK;
@@ -40,6 +41,7 @@ nf_status nf_reduce_scatter(nf_queue *queue, const nf_group *group, void *out, c
                             bool accumulate, nf_event *event)
 {
     NF_CHECK(n_each >= 0 && can_sum(dtype));
+    nf_beat_call(group, NF_CALL_REDUCE_SCATTER);
     *event = NF_DONE;
     if (n_each == 0)
         return NF_OK;
@@ -51,6 +53,7 @@ nf_status nf_reduce_scatter(nf_queue *queue, const nf_group *group, void *out, c
 
 nf_status nf_all_gather(nf_queue *queue, const nf_group *group, void *out, const void *in, size_t bytes_each, nf_event *event)
 {
+    nf_beat_call(group, NF_CALL_ALL_GATHER);
     *event = NF_DONE;
     if (bytes_each == 0)
         return NF_OK;

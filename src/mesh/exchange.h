@@ -11,7 +11,7 @@
 #ifndef NEMAFIT_MESH_EXCHANGE_H
 #define NEMAFIT_MESH_EXCHANGE_H
 
-#include "private.h"
+#include "beat.h"
 
 /* Where layers find rows on the device; all NULL on the host, where they find the windows themselves. */
 struct nf_device_rows {

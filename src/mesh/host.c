@@ -3,7 +3,7 @@
  * Collectives of small things on host memory, at start-up and at step boundaries. All are started nonblocking and polled, so
  * that what is pending on queues goes on meanwhile, and a rank that waits long gives its core away.
  */
-#include "private.h"
+#include "beat.h"
 
 #include <limits.h>
 #include <math.h>
@@ -20,6 +20,7 @@ nf_status nf_bcast(const nf_group *group, int root, void *bytes, size_t n)
     const size_t most = (size_t)1 << 30;
 
     NF_CHECK(root >= 0 && root < group->size);
+    nf_beat_call(group, NF_CALL_BCAST);
     if (nf_group_alone(group))
         return NF_OK;
     for (size_t at = 0; at < n; at += most) {
@@ -62,6 +63,7 @@ nf_status nf_barrier(const nf_group *group)
 {
     MPI_Request request;
 
+    nf_beat_call(group, NF_CALL_BARRIER);
     if (nf_group_alone(group))
         return NF_OK;
     NF_MPI(MPI_Ibarrier(group->comm, &request));
@@ -78,6 +80,7 @@ nf_status nf_reduce_i64(const nf_group *group, int64_t *inout, int n, enum nf_re
     MPI_Request request;
 
     NF_CHECK(n >= 0);
+    nf_beat_call(group, NF_CALL_REDUCE);
     if (nf_group_alone(group) || n == 0)
         return NF_OK;
     NF_MPI(MPI_Iallreduce(MPI_IN_PLACE, inout, n, MPI_INT64_T, op_of(how), group->comm, &request));
@@ -89,6 +92,7 @@ nf_status nf_reduce_i64_start(const nf_group *group, int64_t *inout, int n, enum
     struct nf_op *op;
 
     NF_CHECK(n >= 0);
+    nf_beat_call(group, NF_CALL_REDUCE);
     *event = NF_DONE;
     if (nf_group_alone(group) || n == 0)
         return NF_OK;
@@ -130,6 +134,7 @@ nf_status nf_reduce_f64(const nf_group *group, double *inout, int n, enum nf_red
     nf_status s = NF_OK;
 
     NF_CHECK(n >= 0);
+    nf_beat_call(group, NF_CALL_REDUCE);
     if (nf_group_alone(group) || n == 0)
         return NF_OK;
     NF_TRY(nf_op_new(group->mesh, 0, (size_t)(n < most ? n : most) * (size_t)group->size * sizeof *inout, &op));
@@ -145,6 +150,7 @@ nf_status nf_gather_bytes(const nf_group *group, const void *mine, size_t each, 
     MPI_Datatype type = MPI_BYTE;
     MPI_Request request;
 
+    nf_beat_call(group, NF_CALL_GATHER);
     if (mine != here && each > 0)
         memmove(here, mine, each);
     if (nf_group_alone(group) || each == 0)

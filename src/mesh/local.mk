@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 libnf_a_SOURCES += \
 	%D%/agree.c \
+	%D%/beat.h \
 	%D%/collectives.c \
 	%D%/comm.h \
 	%D%/comm_mpi.c \
@@ -15,6 +16,10 @@ libnf_a_SOURCES += \
 	%D%/op.c \
 	%D%/private.h \
 	%D%/sum.c \
+	%D%/watch.c \
+	%D%/watch.h \
+	%D%/watch_node.c \
+	%D%/watch_tell.c \
 	%D%/xcounts.c \
 	%D%/xdevice.c \
 	%D%/xplan.c \

@@ -30,6 +30,7 @@ struct nf_mesh {
     nf_gpu_peers *peers[NF_AXES];  /* NCCL; NULL elsewhere */
     void *pinned;                  /* staging of collectives through the host */
     struct nf_op *active, *idle;
+    struct nf_beat *beat;      /* of the watchdog; NULL: nobody watches */
     struct nf_traffic traffic; /* wait_seconds: in host collectives; waits for events are the device's */
 };
 

@@ -88,6 +88,7 @@ nf_status nf_xplan_counts(nf_queue *queue, nf_xplan *plan, const int32_t *ids, i
     struct nf_op *op;
 
     NF_CHECK(tokens >= 0 && tokens <= plan->shape.tokens);
+    nf_beat_call(x->ep, NF_CALL_COUNTS);
     plan->tokens = tokens;
     plan->ids = ids;
     plan->counted = false;

@@ -104,6 +104,7 @@ nf_status nf_exchange_back(nf_queue *queue, nf_xplan *plan, int slice, const voi
                      .k = plan->shape.k};
 
     NF_CHECK(slice >= 0 && slice < plan->slices && (plan->counted || only_counted));
+    nf_beat_call(x->ep, NF_CALL_BACK);
     NF_TRY(nf_queue_wait(queue, *slot));
     x->backs++;
     if (t.slice.pass == 0)

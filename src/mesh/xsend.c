@@ -213,6 +213,7 @@ nf_status nf_exchange_out(nf_queue *queue, nf_xplan *plan, int slice, const void
                      .local = local};
 
     NF_CHECK(slice >= 0 && slice < plan->slices && ld >= plan->shape.width && (plan->counted || only_counted));
+    nf_beat_call(x->ep, NF_CALL_OUT);
     NF_TRY(nf_queue_wait(queue, w->event)); /* its staging is free */
     x->outs++;
     w->plan = plan;

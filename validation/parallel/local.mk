@@ -9,3 +9,6 @@ check_PROGRAMS += %D%/t_step.mpi
 %C%_t_step_mpi_SOURCES = %D%/t_step.c
 check_PROGRAMS += %D%/t_bf16.mpi
 %C%_t_bf16_mpi_SOURCES = %D%/t_bf16.c
+check_PROGRAMS += %D%/t_watch.mpi %D%/t_hang
+%C%_t_watch_mpi_SOURCES = %D%/t_watch.c %D%/world.c %D%/world.h
+%C%_t_hang_SOURCES = %D%/t_hang.c %D%/world.c %D%/world.h

@@ -32,6 +32,14 @@ void nf_input_complain(nf_input *input, const char *group, const char *key, cons
     NF_PRINTF(5, 6);
 nf_status nf_input_verdict(nf_input *input);
 
+/*
+ * nf_input_compare: may a run with the input `now` go on from a snapshot that was written with `before`? Every key that must be
+ * the same and is not is complained of with both values; keys of the groups parallel, snapshot, export and log, and some others
+ * that the table names, are free. `snapshot` is its path, for the message. Both resolved: no 'auto' left where one was chosen.
+ * Errors      same: NF_EUSAGE, as nf_input_verdict()
+ */
+nf_status nf_input_compare(nf_input *now, const nf_input *before, const char *snapshot);
+
 /* The resolved input as a namelist that reproduces the run: every key, defaults marked. */
 void nf_input_echo(const nf_input *input, nf_str *out);
 /* --describe [group | group.key]: help from the table; name NULL: everything. False: no such name (out has "maybe: ..."). */

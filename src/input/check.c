@@ -208,6 +208,35 @@ static void check_output(nf_input *input)
                           "every = %lld, but &export has no dir", (long long)p->export_.every);
 }
 
+/* Keys that mean nothing without a directory of snapshots. */
+static void check_snapshot(nf_input *input)
+{
+    static const struct {
+        const char *group, *key;
+    } needs_dir[] = {{"snapshot", "every"}, {"snapshot", "keep_best"}, {"train", "max_wall"}};
+    const struct nf_params *p = &input->params;
+    const bool wants[] = {p->snapshot.every > 0, p->snapshot.keep_best, p->train.max_wall > 0.0};
+
+    if (!is_fine(input, "snapshot", "dir"))
+        return;
+    for (size_t i = 0; i < sizeof wants / sizeof *wants && !p->snapshot.dir; i++)
+        if (wants[i] && is_fine(input, needs_dir[i].group, needs_dir[i].key)) {
+            char *hint = nf_message_format("Add dir = 'directory' to &snapshot, or remove %s.", needs_dir[i].key);
+            nf_input_complain(input, needs_dir[i].group, needs_dir[i].key, hint, "%s is given, but &snapshot has no dir",
+                              needs_dir[i].key);
+            input->no_memory |= !hint;
+            free(hint);
+        }
+    if (p->snapshot.keep_best && !p->data.valid.count && !input->torn && is_fine(input, "snapshot", "keep_best") &&
+        is_fine(input, "data", "valid"))
+        nf_input_complain(input, "snapshot", "keep_best", "Add valid = 'file' to &data, or remove keep_best.",
+                          "keep_best is given, but there are no data to evaluate on");
+    if (same_path(p->snapshot.dir, p->model.path) || same_path(p->snapshot.dir, p->export_.dir))
+        nf_input_complain(input, "snapshot", "dir", "Choose another directory.",
+                          "dir is %s too: snapshots need a directory of their own",
+                          same_path(p->snapshot.dir, p->model.path) ? "model.path" : "export.dir");
+}
+
 void nf_check(nf_input *input, bool needs_all)
 {
     if (needs_all && !input->torn)
@@ -218,4 +247,5 @@ void nf_check(nf_input *input, bool needs_all)
     check_optim(input);
     check_types(input);
     check_output(input);
+    check_snapshot(input);
 }

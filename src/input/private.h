@@ -18,11 +18,12 @@
 enum nf_kind { NF_KIND_INT, NF_KIND_REAL, NF_KIND_BOOL, NF_KIND_CHOICE, NF_KIND_TEXT, NF_KIND_LIST };
 
 enum nf_row_flag {
-    NF_ROW_REQUIRED = 1,          /* must be given in a file */
-    NF_ROW_PATH = 2,              /* names a file or directory */
-    NF_ROW_ABOVE = 4,             /* low itself is not allowed */
-    NF_ROW_BELOW = 8,             /* high itself is not allowed */
-    NF_ROW_LATER_IF_POSITIVE = 16 /* `later` holds for values above zero; else for all but the default */
+    NF_ROW_REQUIRED = 1,           /* must be given in a file */
+    NF_ROW_PATH = 2,               /* names a file or directory */
+    NF_ROW_ABOVE = 4,              /* low itself is not allowed */
+    NF_ROW_BELOW = 8,              /* high itself is not allowed */
+    NF_ROW_LATER_IF_POSITIVE = 16, /* `later` holds for values above zero; else for all but the default */
+    NF_ROW_FREE = 32               /* may differ from the snapshot's when a run goes on */
 };
 
 struct nf_choice {

@@ -20,7 +20,6 @@
 #define ROW(g, k) FIELD(g.k, #g, #k)
 
 #define GPU "GPUs"
-#define SNAPSHOTS "snapshots"
 #define MTP "multi-token prediction"
 #define BENCHMARK "the benchmark"
 #define HUGE_INT 9.3e18 /* above every int64: no bound */
@@ -53,7 +52,7 @@ static const struct nf_choice attentions[] = {{"auto", NF_AUTO, NULL},
                                               {"cudnn", NF_ATTN_CUDNN, "attention by cuDNN"},
                                               {0}};
 static const struct nf_choice on_errors[] = {
-    {"stop", NF_ON_ERROR_STOP, NULL}, {"retry", NF_ON_ERROR_RETRY, SNAPSHOTS}, {"pause", NF_ON_ERROR_PAUSE, SNAPSHOTS}, {0}};
+    {"stop", NF_ON_ERROR_STOP, NULL}, {"retry", NF_ON_ERROR_RETRY, NULL}, {"pause", NF_ON_ERROR_PAUSE, NULL}, {0}};
 static const struct nf_choice export_dtypes[] = {{"source", NF_EXPORT_SOURCE, NULL},
                                                  {"bf16", NF_EXPORT_BF16, NULL},
                                                  {"fp32", NF_EXPORT_FP32, NULL},
@@ -101,25 +100,27 @@ const struct nf_row nf_table[] = {
     {ROW(data, seed), .standard = "1234", .low = 0, .high = HUGE_INT,
      .help = "Key of the order of the rows, and of mock data."},
 
-    {ROW(parallel, ep), .standard = "1", .unit = "ranks", .low = 1, .high = 1048576,
+    {ROW(parallel, ep), .standard = "1", .flags = NF_ROW_FREE, .unit = "ranks", .low = 1, .high = 1048576,
      .also = "expert_parallel ep_size expert_parallel_size",
      .help = "Ranks that split the experts of a layer. Divides the number of ranks and of experts."},
-    {ROW(parallel, shard), .standard = "'none'", .choice = shards, .also = "zero fsdp zero_stage",
+    {ROW(parallel, shard), .standard = "'none'", .flags = NF_ROW_FREE, .choice = shards, .also = "zero fsdp zero_stage",
      .help = "What else is split over ranks: nothing, optimizer state ('state'), or parameters and gradients too ('full')."},
-    {ROW(parallel, dispatch), .standard = "'alltoall'", .choice = dispatches,
+    {ROW(parallel, dispatch), .standard = "'alltoall'", .flags = NF_ROW_FREE, .choice = dispatches,
      .help = "How tokens reach their experts. 'allgather': every token to every rank, the definition. 'alltoall': each token "
              "once to each rank that needs it. 'fused': one kernel that writes into the memory of the other GPUs."},
-    {ROW(parallel, chunks), .standard = "1", .low = 1, .high = 1024,
+    {ROW(parallel, chunks), .standard = "1", .flags = NF_ROW_FREE, .low = 1, .high = 1024,
      .help = "Parts of a micro-batch that travel one after the other, so that experts compute while tokens travel."},
-    {ROW(parallel, recv_factor), .standard = "2.0", .low = 0, .high = 1048576, .flags = NF_ROW_ABOVE, .also = "capacity_factor",
+    {ROW(parallel, recv_factor), .standard = "2.0", .low = 0, .high = 1048576, .flags = NF_ROW_ABOVE | NF_ROW_FREE,
+     .also = "capacity_factor",
      .help =
          "Room for received tokens, as a multiple of the mean. What does not fit goes in further passes; no token is dropped."},
 
-    {ROW(train, steps), .standard = "0", .unit = "steps", .low = 0, .high = HUGE_INT,
+    {ROW(train, steps), .standard = "0", .flags = NF_ROW_FREE, .unit = "steps", .low = 0, .high = HUGE_INT,
      .also = "max_steps num_steps iterations iters",
      .help =
          "Length of the run in optimizer steps. 0: by epochs; with epochs 0 too, the model is loaded, evaluated and exported."},
-    {ROW(train, epochs), .standard = "0.0", .unit = "epochs", .low = 0, .high = 1e9, .also = "num_epochs num_train_epochs",
+    {ROW(train, epochs), .standard = "0.0", .flags = NF_ROW_FREE, .unit = "epochs", .low = 0, .high = 1e9,
+     .also = "num_epochs num_train_epochs",
      .help = "Length of the run in passes over the data, fractions allowed. 0: by steps."},
     {ROW(train, local_batch), .standard = "1", .unit = "rows", .low = 1, .high = 1048576,
      .also = "batch batch_size micro_batch micro_batch_size per_device_train_batch_size",
@@ -154,11 +155,15 @@ const struct nf_row nf_table[] = {
     {ROW(train, max_skipped), .standard = "10", .unit = "steps", .low = 0, .high = HUGE_INT,
      .help =
          "Steps in a row that may be skipped for a loss or gradient that is not finite, before the run ends with status 79."},
-    {ROW(train, hang_timeout), .standard = "0.0", .unit = "s", .low = 0, .high = 1e9, .flags = NF_ROW_LATER_IF_POSITIVE,
-     .later = "the watchdog", .help = "Time without progress after which the run ends with status 76. 0: never."},
-    {ROW(train, max_wall), .standard = "0.0", .unit = "s", .low = 0, .high = 1e9, .flags = NF_ROW_LATER_IF_POSITIVE,
-     .later = "stopping by wall-clock time", .also = "max_time time_limit",
-     .help = "Wall-clock time after which the run takes a snapshot and ends with status 75. 0: no limit."},
+    {ROW(train, hang_timeout), .standard = "1800.0", .unit = "s", .low = 0, .high = 1e9, .flags = NF_ROW_FREE,
+     .help = "Time in which nothing moves on any rank, after which the run ends with status 76 and names the rank that is to "
+             "blame. 0: "
+             "never."},
+    {ROW(train, max_wall), .standard = "0.0", .unit = "s", .low = 0, .high = 1e9, .flags = NF_ROW_FREE,
+     .also = "max_time time_limit",
+     .help =
+         "Wall-clock time within which the run takes a last snapshot and ends with status 75; what snapshots and steps took so "
+         "far is set aside for it. 0: no limit. The end that Slurm tells in SLURM_JOB_END_TIME counts too."},
 
     {ROW(optim, lr), .standard = "1.0e-5", .low = 0, .high = 1, .also = "learning_rate rate",
      .help = "Learning rate of AdamW at its highest, after the warm-up."},
@@ -189,7 +194,7 @@ const struct nf_row nf_table[] = {
      .help = "Type in which gradients of bf16 weights are kept; those of fp32 weights are fp32. 'auto': bf16 where a gradient "
              "is written once a step, fp32 where several micro-batches or uses of a tensor are summed up."},
 
-    {ROW(backend, device), .standard = "'auto'", .choice = devices,
+    {ROW(backend, device), .standard = "'auto'", .flags = NF_ROW_FREE, .choice = devices,
      .help = "Where the model runs. 'auto': on a GPU if there is one, else on the CPU."},
     {ROW(backend, experts), .standard = "'grouped'", .choice = backends,
      .help = "How a rank computes its experts: one after the other, as a padded batch, or as groups of rows in one call."},
@@ -200,46 +205,53 @@ const struct nf_row nf_table[] = {
     {ROW(backend, threads), .standard = "1", .low = 1, .high = 1024, .also = "num_threads omp_num_threads",
      .help = "Threads of a rank, in loops and in matrix products. Usual is one rank a core and one thread a rank."},
 
-    {ROW(snapshot, dir), .standard = "''", .flags = NF_ROW_PATH, .later = SNAPSHOTS, .also = "path output_dir",
-     .help = "Directory of the snapshots; none: no snapshots."},
-    {ROW(snapshot, every), .standard = "0", .unit = "steps", .low = 0, .high = HUGE_INT, .later = SNAPSHOTS,
-     .also = "save_every save_steps", .help = "Steps from one snapshot to the next. 0: only at the end."},
-    {ROW(snapshot, keep), .standard = "2", .low = 1, .high = HUGE_INT, .later = SNAPSHOTS, .also = "save_total_limit",
+    {ROW(snapshot, dir), .standard = "''", .flags = NF_ROW_PATH | NF_ROW_FREE, .also = "path output_dir",
+     .help = "Directory of the snapshots, step-00000100 and so on; none: no snapshots, and what a signal ends is lost."},
+    {ROW(snapshot, every), .standard = "0", .flags = NF_ROW_FREE, .unit = "steps", .low = 0, .high = HUGE_INT,
+     .also = "save_every save_steps",
+     .help = "Steps from one snapshot to the next. 0: only at the end, and when the run is stopped."},
+    {ROW(snapshot, keep), .standard = "2", .flags = NF_ROW_FREE, .low = 1, .high = HUGE_INT, .also = "save_total_limit",
      .help = "Snapshots that are kept; older ones are removed."},
-    {ROW(snapshot, keep_best), .standard = ".false.", .later = SNAPSHOTS,
-     .help = "Keep the snapshot with the smallest validation loss too."},
-    {ROW(snapshot, async), .standard = ".false.", .later = SNAPSHOTS,
+    {ROW(snapshot, keep_best), .standard = ".false.", .flags = NF_ROW_FREE,
+     .help =
+         "Keep the snapshot with the smallest validation loss too; one is taken at each evaluation that is the best so far."},
+    {ROW(snapshot, async), .standard = ".false.", .flags = NF_ROW_FREE,
      .help = "Write behind the next steps, from a copy in host memory."},
-    {ROW(snapshot, resume), .standard = "'auto'", .flags = NF_ROW_PATH, .later = SNAPSHOTS,
-     .help = "'auto': go on from the newest whole snapshot in dir, if there is one. 'never': begin anew. Else the directory of "
-             "a snapshot."},
-    {ROW(snapshot, on_error), .standard = "'stop'", .choice = on_errors,
-     .help = "What to do when a snapshot cannot be written."},
+    {ROW(snapshot, resume), .standard = "'auto'", .flags = NF_ROW_PATH | NF_ROW_FREE,
+     .help =
+         "'auto': go on from the newest whole snapshot in dir, if there is one. 'never': begin anew; snapshots in dir are put "
+         "aside. Else the directory of a snapshot to go on from; started again, the run goes on from its own in dir."},
+    {ROW(snapshot, on_error), .standard = "'stop'", .flags = NF_ROW_FREE, .choice = on_errors,
+     .help =
+         "What to do when a snapshot cannot be written: end with status 74; go on and try again later; or wait, saying what is "
+         "needed, until it can be written or a signal comes."},
 
-    {FIELD(export_.dir, "export", "dir"), .standard = "''", .flags = NF_ROW_PATH, .also = "path output output_dir",
-     .help = "Directory for the fine-tuned checkpoint; none: no export."},
-    {FIELD(export_.every, "export", "every"), .standard = "0", .unit = "steps", .low = 0, .high = HUGE_INT,
-     .help = "Steps from one export to the next. 0: only at the end."},
-    {FIELD(export_.dtype, "export", "dtype"), .standard = "'source'", .choice = export_dtypes,
+    {FIELD(export_.dir, "export", "dir"), .standard = "''", .flags = NF_ROW_PATH | NF_ROW_FREE,
+     .also = "path output output_dir", .help = "Directory for the fine-tuned checkpoint; none: no export."},
+    {FIELD(export_.every, "export", "every"), .standard = "0", .flags = NF_ROW_FREE, .unit = "steps", .low = 0,
+     .high = HUGE_INT, .help = "Steps from one export to the next. 0: only at the end."},
+    {FIELD(export_.dtype, "export", "dtype"), .standard = "'source'", .flags = NF_ROW_FREE, .choice = export_dtypes,
      .help = "Type of the exported tensors. 'source': each as in the checkpoint. Of bf16 weights with an fp32 master, fp32 and "
              "fp16 tensors get the master's values, bf16 tensors the weights."},
-    {FIELD(export_.shard_gb, "export", "shard_gb"), .standard = "0.0", .unit = "GB", .low = 0, .high = 1e6,
-     .also = "max_shard_size", .help = "Largest size of one file. 0: tensors lie in the same files as in the checkpoint."},
+    {FIELD(export_.shard_gb, "export", "shard_gb"), .standard = "0.0", .flags = NF_ROW_FREE, .unit = "GB", .low = 0,
+     .high = 1e6, .also = "max_shard_size",
+     .help = "Largest size of one file. 0: tensors lie in the same files as in the checkpoint."},
 
-    {ROW(log, dir), .standard = "'run'", .flags = NF_ROW_PATH, .also = "log_dir output_dir",
+    {ROW(log, dir), .standard = "'run'", .flags = NF_ROW_PATH | NF_ROW_FREE, .also = "log_dir output_dir",
      .help = "Run directory: input.used.nml, log.csv."},
-    {ROW(log, every), .standard = "1", .unit = "steps", .low = 1, .high = HUGE_INT, .also = "log_every logging_steps",
-     .help = "Steps from one line on the terminal to the next."},
-    {ROW(log, progress), .standard = ".true.", .help = "Show a progress bar when the output is a terminal."},
-    {ROW(log, csv), .standard = ".true.", .help = "Write log.csv, one line a step."},
-    {ROW(log, profile), .standard = ".false.", .later = "profiling",
+    {ROW(log, every), .standard = "1", .flags = NF_ROW_FREE, .unit = "steps", .low = 1, .high = HUGE_INT,
+     .also = "log_every logging_steps", .help = "Steps from one line on the terminal to the next."},
+    {ROW(log, progress), .standard = ".true.", .flags = NF_ROW_FREE,
+     .help = "Show a progress bar when the output is a terminal."},
+    {ROW(log, csv), .standard = ".true.", .flags = NF_ROW_FREE, .help = "Write log.csv, one line a step."},
+    {ROW(log, profile), .standard = ".false.", .flags = NF_ROW_FREE, .later = "profiling",
      .help = "Measure and report the time of each part of a step."},
-    {ROW(log, sample_prompt), .standard = "''", .also = "prompt",
+    {ROW(log, sample_prompt), .standard = "''", .flags = NF_ROW_FREE, .also = "prompt",
      .help = "Text that the model continues at every evaluation; none: no samples. With format = 'hdf5' one of the prompts in "
              "the dataset, by its text or as '#1', '#2', ..."},
-    {ROW(log, sample_tokens), .standard = "64", .unit = "tokens", .low = 1, .high = 1048576,
+    {ROW(log, sample_tokens), .standard = "64", .flags = NF_ROW_FREE, .unit = "tokens", .low = 1, .high = 1048576,
      .help = "Length of the continuation."},
-    {ROW(log, sample_temperature), .standard = "0.0", .low = 0, .high = 100, .also = "temperature",
+    {ROW(log, sample_temperature), .standard = "0.0", .flags = NF_ROW_FREE, .low = 0, .high = 100, .also = "temperature",
      .help = "Randomness of the continuation. 0: always the most likely token."},
 
     {ROW(benchmark, warmup), .standard = "0", .unit = "steps", .low = 0, .high = HUGE_INT, .later = BENCHMARK,

@@ -15,6 +15,7 @@
 #include "nemafit/input.h"
 #include "nemafit/log.h"
 #include "nemafit/ops.h"
+#include "nemafit/signals.h"
 #include "nemafit/train.h"
 
 enum command { RUN, CHECK, GOLDEN, VERIFY, EXPORT, DESCRIBE, MANUAL, VERSION, HELP };
@@ -178,6 +179,7 @@ int main(int argc, char **argv)
     int ranks = 1, rank = 0, worst;
     nf_status s;
 
+    (void)nf_seconds(); /* counts from here */
     nf_ops_mend_blas(argv);
     if (with_mpi) {
         MPI_Init(&argc, &argv);
@@ -186,6 +188,8 @@ int main(int argc, char **argv)
         nf_die_hook(abort_all);
     }
     s = parse(argc, argv, &a);
+    if (!s && a.command == RUN)
+        nf_signals_catch();
     nf_log_open(rank, ranks, a.quiet ? NF_LOG_QUIET : a.verbose ? NF_LOG_DEBUG : NF_LOG_NOTE, stdout);
     if (!s)
         s = perform(&a, with_mpi, ranks, rank);

@@ -65,21 +65,30 @@ void nf_batches_free(struct batches *b, nf_device *device)
 nf_status nf_batches_fetch(struct batches *b, int64_t step)
 {
     struct row_buffers *set = &b->set[step & 1];
+    struct count *count = &b->count[step & 1];
     const struct nf_rows_out out = {.ids = set->ids, .target = set->target, .segment = set->segment, .position = set->position};
     int64_t first = (int64_t)nf_mesh_rank(b->mesh) * set->rows;
 
     for (int64_t i = 0; i < set->rows; i++)
         set->global_row[i] = nf_dataset_order(b->data, step * b->global + first + i);
-    NF_TRY(nf_dataset_fetch(b->data, set->global_row, set->rows, &out, &b->scored[step & 1]));
+    *count = (struct count){0};
+    NF_TRY(nf_dataset_fetch(b->data, set->global_row, set->rows, &out, &count->scored));
+    if (b->stop)
+        nf_stop_vote(b->stop, count->votes);
     for (int64_t i = 0; i < set->rows; i++) /* keys of random numbers: the place in the step, not in the file */
         set->global_row[i] = first + i;
-    return nf_reduce_i64_start(nf_mesh_group(b->mesh, NF_WORLD), &b->scored[step & 1], 1, NF_SUM, &b->ready[step & 1]);
+    _Static_assert(sizeof *count == (1 + STOP_VOTES) * sizeof(int64_t), "a count is summed as int64");
+    return nf_reduce_i64_start(nf_mesh_group(b->mesh, NF_WORLD), &count->scored, 1 + STOP_VOTES, NF_SUM, &b->ready[step & 1]);
 }
 
-nf_status nf_batches_scored(struct batches *b, nf_device *device, int64_t step, int64_t *n)
+nf_status nf_batches_count(struct batches *b, nf_device *device, int64_t step, int64_t *scored, bool *stop)
 {
+    const struct count *count = &b->count[step & 1];
+
     NF_TRY(nf_event_host_wait(device, b->ready[step & 1]));
-    *n = b->scored[step & 1];
+    *scored = count->scored;
+    if (stop)
+        *stop = count->votes[STOP_SIGNAL] + count->votes[STOP_WALL] > 0;
     return NF_OK;
 }
 

@@ -9,6 +9,7 @@
 #include "nemafit/io/dataset.h"
 
 #include "engine.h"
+#include "stop.h"
 
 struct row_buffers {
     int32_t *ids, *target, *segment, *position; /* [rows, S] */
@@ -22,7 +23,11 @@ struct batches {
     int64_t local, len, global; /* rows of a micro-batch, tokens a row, rows a step */
     int micro;                  /* A */
     struct row_buffers set[2];  /* [micro local] rows each: of this step and of the next */
-    int64_t scored[2];          /* of the whole step, over all ranks, once ready */
+    struct count {
+        int64_t scored;            /* targets of the whole step */
+        int64_t votes[STOP_VOTES]; /* of those who want to stop in front of it */
+    } count[2];                    /* over all ranks, once ready */
+    const struct stop *stop;       /* NULL: nobody votes */
     nf_event ready[2];
 };
 
@@ -35,10 +40,10 @@ nf_status nf_row_buffers_send(const struct row_buffers *b, struct engine *e, int
 nf_status nf_batches_new(const nf_dataset *data, const nf_mesh *mesh, int64_t local, int micro, struct batches *b);
 /* Waits for a count that is under way: it writes into b. Collective if one is. */
 void nf_batches_free(struct batches *b, nf_device *device);
-/* Read the rows of a step, start the count of its targets. */
+/* Read the rows of a step, start the count of its targets and of the votes to stop in front of it. */
 nf_status nf_batches_fetch(struct batches *b, int64_t step);
-/* Scored targets of a fetched step over all ranks; waits for the count. */
-nf_status nf_batches_scored(struct batches *b, nf_device *device, int64_t step, int64_t *n);
+/* Scored targets of a fetched step over all ranks, and whether to stop instead (may be NULL); waits for the count. */
+nf_status nf_batches_count(struct batches *b, nf_device *device, int64_t step, int64_t *scored, bool *stop);
 nf_status nf_batches_send(const struct batches *b, struct engine *e, int64_t step, int micro);
 
 #endif

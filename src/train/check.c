@@ -9,7 +9,7 @@
 nf_status nf_train_check(nf_input *input, const void *mpi_comm, int ranks, int rank)
 {
     struct session s;
-    nf_status status = nf_session_open(input, mpi_comm, ranks, &s);
+    nf_status status = nf_session_open(input, mpi_comm, ranks, false, &s);
 
     (void)rank;
     if (!status) {

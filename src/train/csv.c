@@ -1,14 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* csv.c: log.csv. Rows are flushed as they come, so a plot can follow a run; a failed write is told at the end. */
+/*
+ * csv.c: log.csv. Rows are flushed as they come, so a plot can follow a run; a failed write is told at the end. A run that goes
+ * on from a snapshot cuts the table where it stood when the snapshot was taken, so each step has its row once.
+ */
+#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "log.h"
+#include "nemafit/log.h"
+
+static const char header[] =
+    "step,loss,valid_loss,grad_norm,lr,skipped,tokens,scored,tokens_per_s,tokens_per_s_rank,tflops_rank,peak_rss_mib,"
+    "ms_forward,ms_backward,ms_update,ms_wait,expert_load_max_over_mean,dead_experts,overflow_slices\n";
 
 struct csv {
     FILE *file;
@@ -38,21 +49,71 @@ static nf_status keep_older(const char *dir, const char *path)
     return NF_OK;
 }
 
-/* A new file, never through a link, and not for everybody's eyes. */
-static FILE *create(const char *path)
+/* A table behind fd, which is closed if there is no memory. */
+static FILE *opened(int fd, const char *mode)
 {
-    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0640), error;
-    FILE *file = fd >= 0 ? fdopen(fd, "w") : NULL;
+    FILE *file = fd >= 0 ? fdopen(fd, mode) : NULL;
 
     if (fd >= 0 && !file) {
-        error = errno;
+        int error = errno;
         close(fd);
         errno = error;
     }
     return file;
 }
 
-nf_status nf_csv_open(const char *dir, struct csv **out)
+/* A new file, never through a link, and not for everybody's eyes. */
+static FILE *create(const char *path)
+{
+    return opened(open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0640), "w");
+}
+
+/* Does the file begin with our header, and does a row end where the snapshot left it? */
+static bool is_ours(int fd, int64_t keep)
+{
+    char begin[sizeof header], end;
+    const size_t n = sizeof header - 1;
+
+    return keep >= (int64_t)n && pread(fd, begin, n, 0) == (ssize_t)n && !memcmp(begin, header, n) &&
+           pread(fd, &end, 1, keep - 1) == 1 && end == '\n';
+}
+
+/* The older table, cut to `keep` bytes; *fd -1: there is none that goes with the snapshot. */
+static nf_status open_cut(const char *path, int64_t keep, int *fd)
+{
+    *fd = open(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (*fd < 0)
+        return errno == ENOENT ? NF_OK : nf_fail_errno(errno, path, "cannot go on with this table");
+    if (is_ours(*fd, keep)) {
+        if (ftruncate(*fd, keep) == 0 && lseek(*fd, 0, SEEK_END) == keep)
+            return NF_OK;
+        nf_status s = nf_fail_errno(errno, path, "cannot cut the table to the snapshot");
+        close(*fd);
+        *fd = -1;
+        return s;
+    }
+    close(*fd);
+    *fd = -1;
+    nf_warn("%s does not hold the steps up to the snapshot; a new table begins here", path);
+    return NF_OK;
+}
+
+static nf_status open_table(struct csv *c, const char *dir, int64_t keep)
+{
+    int fd = -1;
+
+    if (keep >= 0)
+        NF_TRY(open_cut(c->path, keep, &fd));
+    if (fd >= 0)
+        c->file = opened(fd, "a");
+    else
+        NF_TRY(keep_older(dir, c->path));
+    if (fd < 0 && (c->file = create(c->path)))
+        fputs(header, c->file);
+    return c->file ? NF_OK : nf_fail_errno(errno, c->path, "cannot create");
+}
+
+nf_status nf_csv_open(const char *dir, int64_t keep, struct csv **out)
 {
     struct csv *c = calloc(1, sizeof *c);
     nf_status s = NF_OK;
@@ -60,17 +121,12 @@ nf_status nf_csv_open(const char *dir, struct csv **out)
     if (!c || !(c->path = nf_path_join(dir, "log.csv")))
         s = nf_fail(NF_ENOMEM, "no memory for a path");
     if (!s)
-        s = keep_older(dir, c->path);
-    if (!s && !(c->file = create(c->path)))
-        s = nf_fail_errno(errno, c->path, "cannot create");
+        s = open_table(c, dir, keep);
     if (s) {
         free(c ? c->path : NULL);
         free(c);
         return s;
     }
-    fputs("step,loss,valid_loss,grad_norm,lr,skipped,tokens,scored,tokens_per_s,tokens_per_s_rank,tflops_rank,peak_rss_mib,"
-          "ms_forward,ms_backward,ms_update,ms_wait,expert_load_max_over_mean,dead_experts,overflow_slices\n",
-          c->file);
     *out = c;
     return NF_OK;
 }
@@ -100,6 +156,16 @@ void nf_csv_evaluation(struct csv *c, int64_t step, const struct evaluation *v)
 {
     fprintf(c->file, "%" PRId64 ",,%.9g,,,,,%" PRId64 ",,,,,,,,,,,\n", step, v->loss, v->scored);
     flushed(c);
+}
+
+int64_t nf_csv_bytes(struct csv *c)
+{
+    struct stat st;
+
+    flushed(c);
+    if (fsync(fileno(c->file)) && errno != EINVAL && errno != ENOTSUP && !c->error) /* of some files there is no fsync */
+        c->error = errno;
+    return fstat(fileno(c->file), &st) == 0 ? (int64_t)st.st_size : -1;
 }
 
 nf_status nf_csv_close(struct csv *c)

@@ -11,7 +11,7 @@ static int64_t least(int64_t a, int64_t b)
 }
 
 nf_status nf_evaluate(struct engine *e, const nf_dataset *data, struct row_buffers *rows, int64_t rounds,
-                      struct evaluation *out)
+                      const struct stop *stop, struct evaluation *out)
 {
     const nf_group *world = nf_mesh_group(e->mesh, NF_WORLD);
     int64_t local = e->arg.local_batch, len = nf_dataset_seq_len(data), N = nf_dataset_rows(data);
@@ -27,6 +27,13 @@ nf_status nf_evaluate(struct engine *e, const nf_dataset *data, struct row_buffe
         int64_t first = least(r * round + nf_group_rank(world) * local, N), n = least(local, N - first);
         nf_batch batch = nf_engine_batch(e, n, len);
         nf_tensor hidden;
+        bool stopped = false;
+        if (stop && stop->active)
+            NF_TRY(nf_stop_ask(stop, e->mesh, &stopped));
+        if (stopped) {
+            *out = (struct evaluation){.stopped = true};
+            return NF_OK;
+        }
         for (int64_t i = 0; i < n; i++)
             rows->global_row[i] = first + i;
         NF_TRY(nf_dataset_fetch(data, rows->global_row, n, &to, &scored));

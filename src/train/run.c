@@ -5,8 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "loop.h"
+#include "keep.h"
 #include "nemafit/log.h"
+#include "nemafit/signals.h"
 #include "nemafit/train.h"
 
 /* Steps and micro-batches; what does not fit is complained of with the numbers that would. */
@@ -26,7 +27,7 @@ static void plan_steps(struct session *s)
                           "global_batch = %" PRId64 " is not a multiple of %d ranks x local_batch = %" PRId64 " rows", G,
                           nf_mesh_ranks(s->mesh), p->train.local_batch);
     }
-    s->global_batch = G;
+    s->global_batch = p->train.global_batch = G; /* told in input.used.nml: it is not what another number of ranks would mean */
     s->micro_batches = (int)(G / unit);
     s->steps = p->train.steps;
     if (p->train.epochs > 0)
@@ -111,7 +112,7 @@ static void choose_auto(nf_input *input, struct nf_params *p, enum nf_device_kin
                           "grad_dtype = 'bf16' is for bf16 weights; dtype = 'auto' is fp32 on a CPU");
 }
 
-nf_status nf_session_open(nf_input *input, const void *mpi_comm, int ranks, struct session *s)
+nf_status nf_session_open(nf_input *input, const void *mpi_comm, int ranks, bool watched, struct session *s)
 {
     struct nf_params *p = nf_input_params_mut(input);
     struct engine_arg arg;
@@ -126,6 +127,8 @@ nf_status nf_session_open(nf_input *input, const void *mpi_comm, int ranks, stru
     choose_auto(input, p, nf_device_kind(s->device));
     NF_TRY(nf_input_verdict(input));
     NF_TRY(nf_mesh_new(mpi_comm, (int)p->parallel.ep, s->device, &s->mesh));
+    if (watched)
+        NF_TRY(nf_watch_start(s->mesh, p->log.dir, p->train.hang_timeout, &s->watch));
     NF_TRY(nf_engine_read_config(s->mesh, p->model.path, &s->config));
     NF_TRY(nf_engine_make_model(p, s->config, &s->model));
     if (p->model.init == NF_INIT_CHECKPOINT) {
@@ -146,6 +149,7 @@ nf_status nf_session_open(nf_input *input, const void *mpi_comm, int ranks, stru
 
 void nf_session_close(struct session *s)
 {
+    nf_watch_leave(s->watch);
     nf_dataset_free(s->valid);
     nf_dataset_free(s->train);
     nf_st_free(s->source);
@@ -176,27 +180,60 @@ static nf_status keep_input(const struct session *s)
     return nf_agree(s->mesh, status);
 }
 
+/* A run that was asked to end before its first step has nothing to lose. */
+static nf_status stopped_early(const struct session *s, const struct stop *stop)
+{
+    bool wanted;
+    char reason[64];
+
+    NF_TRY(nf_stop_ask(stop, s->mesh, &wanted));
+    if (!wanted)
+        return NF_OK;
+    NF_TRY(nf_stop_reason(stop, s->mesh, reason));
+    return nf_fail(NF_EPREEMPTED, "%s while the run started: nothing is lost\n  Hint: the same command begins again", reason);
+}
+
+static nf_status load(const struct session *s, struct resume *r, struct engine *e)
+{
+    struct engine_arg arg = nf_session_engine(s);
+
+    (void)nf_watch_section(s->mesh, NF_SECTION_LOAD, r->state.step);
+    NF_TRY(nf_engine_new(&arg, s->mesh, s->device, s->bytes, e));
+    NF_TRY(r->reader ? nf_resume_load(r, e) : nf_engine_load(e, s->source));
+    return nf_engine_tune(e, s->p->log.dir);
+}
+
 nf_status nf_train_run(nf_input *input, const void *mpi_comm, int ranks, int rank)
 {
     struct engine e = {0};
+    struct keeper k = {0};
+    struct resume r = {0};
+    struct stop stop;
     struct session s;
-    nf_status status = nf_session_open(input, mpi_comm, ranks, &s);
+    nf_status status = nf_session_open(input, mpi_comm, ranks, true, &s);
 
     (void)rank;
+    nf_stop_new(s.p, &stop);
+    if (!stop.active)
+        nf_signals_release();
+    if (!status)
+        status = nf_keeper_open(&s, &k);
+    if (!status)
+        status = nf_resume_find(&k, &r);
     if (!status)
         status = keep_input(&s);
+    if (!status && stop.active)
+        status = stopped_early(&s, &stop);
+    if (!status)
+        status = load(&s, &r, &e);
+    if (!status && stop.active)
+        status = stopped_early(&s, &stop);
     if (!status) {
-        struct engine_arg arg = nf_session_engine(&s);
-        status = nf_engine_new(&arg, s.mesh, s.device, s.bytes, &e);
-    }
-    if (!status)
-        status = nf_engine_load(&e, s.source);
-    if (!status)
-        status = nf_engine_tune(&e, s.p->log.dir);
-    if (!status)
         nf_tell_start(&s, &e);
-    if (!status)
-        status = nf_train_loop(&s, &e);
+        status = nf_train_loop(&s, &e, &k, &r, &stop);
+    }
+    nf_resume_close(&r);
+    nf_keeper_close(&k);
     nf_engine_free(&e);
     nf_session_close(&s);
     return status;

@@ -66,7 +66,7 @@ static nf_status micro_batches(struct stepper *s, int64_t step, struct nf_step_v
     return NF_OK;
 }
 
-nf_status nf_stepper_run(struct stepper *s, int64_t step, bool more)
+nf_status nf_stepper_run(struct stepper *s, int64_t step, bool more, bool *stop)
 {
     struct engine *e = s->e;
     const nf_model *m = e->arg.model;
@@ -75,8 +75,11 @@ nf_status nf_stepper_run(struct stepper *s, int64_t step, bool more)
     nf_mark mark = nf_arena_mark(e->arena[ARENA_STEP]);
     struct nf_step_vars vars = {.step = step};
     int64_t scored;
+    bool wanted;
 
-    NF_TRY(nf_batches_scored(s->batches, e->device, step, &scored));
+    NF_TRY(nf_batches_count(s->batches, e->device, step, &scored, &wanted));
+    if (stop && (*stop = wanted))
+        return NF_OK;
     *r = (struct step_result){.step = step, .scored = scored, .lr = nf_schedule_lr(&s->schedule, step)};
     r->tokens = s->batches->global * s->batches->len;
     vars.lr = (float)r->lr;
@@ -89,6 +92,7 @@ nf_status nf_stepper_run(struct stepper *s, int64_t step, bool more)
     t = nf_seconds();
     if (s->want_load || e->arg.params->train.router_bias_rate > 0)
         NF_TRY(nf_engine_sum_load(e));
+    NF_TRY(nf_queue_wait(e->q, s->state_copied));
     NF_TRY(nf_engine_update(e));
     nf_arena_reset(e->arena[ARENA_STEP], NF_HIGH, mark);
     NF_TRY(nf_copy(e->q, &e->result[step & 1], e->decision, sizeof *e->decision));
@@ -112,5 +116,6 @@ nf_status nf_stepper_result(struct stepper *s, int64_t step, struct step_result 
     out->loss = d->loss;
     out->grad_norm = sqrt(d->norm_sq);
     out->skipped = d->skip != 0;
+    out->updates = d->t;
     return NF_OK;
 }

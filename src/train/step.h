@@ -8,6 +8,7 @@
 /* What the host knows of a step, one step later. */
 struct step_result {
     int64_t step, tokens, scored;
+    int64_t updates; /* applied so far, this one included: AdamW's t */
     double loss, grad_norm, lr;
     bool skipped;
     double seconds, ms_forward, ms_backward, ms_update, ms_wait; /* ms_wait: stood still in communication */
@@ -23,11 +24,13 @@ struct stepper {
     nf_event result_ready[2];
     struct step_result pending[2];
     bool want_load;
+    nf_event state_copied; /* the update waits for it: a snapshot copies the state */
 };
 
 void nf_stepper_new(struct engine *e, struct batches *b, int64_t steps, struct stepper *s);
-/* Enqueue step n (its rows were fetched), fetch the rows of the next if there is one. Collective over world. */
-nf_status nf_stepper_run(struct stepper *s, int64_t step, bool more);
+/* Enqueue step n (its rows were fetched), fetch the rows of the next if there is one. *stop: the ranks want to stop in front of
+ * it, and nothing was done; NULL: run in any case. Collective over world. */
+nf_status nf_stepper_run(struct stepper *s, int64_t step, bool more, bool *stop);
 /* The result of a step that was enqueued; waits for it. */
 nf_status nf_stepper_result(struct stepper *s, int64_t step, struct step_result *out);
 

@@ -18,7 +18,7 @@ struct steplog {
     double moving; /* seconds a step, averaged over the last ones */
 };
 
-nf_status nf_steplog_open(const struct session *s, struct steplog **out)
+nf_status nf_steplog_open(const struct session *s, int64_t csv_bytes, struct steplog **out)
 {
     struct steplog *l = calloc(1, sizeof *l);
     nf_status status = l ? NF_OK : nf_fail(NF_ENOMEM, "no memory for the log");
@@ -32,7 +32,7 @@ nf_status nf_steplog_open(const struct session *s, struct steplog **out)
                               .flops = s->model->flops(s->model, nf_dataset_seq_len(s->train)),
                               .begin = nf_seconds()};
         if (l->rank0 && s->p->log.csv)
-            status = nf_csv_open(s->p->log.dir, &l->csv);
+            status = nf_csv_open(s->p->log.dir, csv_bytes, &l->csv);
     }
     status = nf_agree(s->mesh, status);
     if (status) {
@@ -104,6 +104,11 @@ void nf_steplog_sample(struct steplog *l, const char *prompt, const char *text)
         return;
     clear_bar(l);
     nf_note("sample    %s{{%s}}", prompt, text);
+}
+
+int64_t nf_steplog_csv_bytes(struct steplog *l)
+{
+    return l->csv ? nf_csv_bytes(l->csv) : -1;
 }
 
 nf_status nf_steplog_close(struct steplog *l)

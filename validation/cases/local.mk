@@ -9,3 +9,7 @@ EXTRA_DIST += %D%/mesh.sh %D%/bf16.sh %D%/roundtrip.sh %D%/badfiles.sh %D%/comma
 TESTS += %D%/dataset.sh
 EXTRA_DIST += %D%/dataset.sh
 %D%/dataset.log: src/nemafit$(EXEEXT) validation/io/t_dataset_hdf5.mpi$(EXEEXT)
+
+TESTS += %D%/resume.sh %D%/watch.sh
+EXTRA_DIST += %D%/resume.sh %D%/watch.sh
+%D%/resume.log %D%/watch.log: src/nemafit$(EXEEXT)

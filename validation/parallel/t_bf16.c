@@ -54,7 +54,7 @@ static bool side_open(struct side *d, const char *model, int ranks, int ep, int 
     d->open = !nf_input_defaults(word, n, &d->input);
     if (d->open) {
         nf_input_params_mut(d->input)->train.steps = 1;
-        d->open = !nf_session_open(d->input, &world, ranks, &d->s);
+        d->open = !nf_session_open(d->input, &world, ranks, false, &d->s);
     }
     if (d->open) {
         struct engine_arg arg = nf_session_engine(&d->s);
@@ -117,7 +117,7 @@ static bool one_step(struct side *d)
     if (!s)
         s = nf_batches_fetch(&batches, 0);
     if (!s)
-        s = nf_batches_scored(&batches, e->device, 0, &scored);
+        s = nf_batches_count(&batches, e->device, 0, &scored, NULL);
     vars.loss_scale = scored ? (float)(1.0 / (double)scored) : 0;
     nf_batch batch = nf_engine_batch(e, batches.local, batches.len);
     if (!s)

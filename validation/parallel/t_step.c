@@ -46,7 +46,7 @@ static void steps(struct session *s, struct engine *e)
         return;
     for (int i = 0; i < 12; i++) {
         int64_t before = nf_device_host_waits(e->device);
-        finite &= !nf_stepper_run(&stepper, i, i < 11) && !nf_stepper_result(&stepper, i, &r) && !r.skipped;
+        finite &= !nf_stepper_run(&stepper, i, i < 11, NULL) && !nf_stepper_result(&stepper, i, &r) && !r.skipped;
         waits[i] = nf_device_host_waits(e->device) - before;
         if (i == 2 || i == 10)
             heap[i == 10] = mallinfo2().uordblks;
@@ -91,7 +91,7 @@ static void try(int ranks, int ep, int micro, const char *recompute, const char 
     if (open) {
         nf_input_params_mut(input)->train.steps = 12;
         nf_input_params_mut(input)->optim.lr = 1e-3;
-        open = !nf_session_open(input, &world, ranks, &s);
+        open = !nf_session_open(input, &world, ranks, false, &s);
     }
     if (open) {
         struct engine_arg arg = nf_session_engine(&s);

@@ -11,3 +11,4 @@ CLEANFILES += %D%/nemafit.5
 	ASAN_OPTIONS=detect_leaks=0 src/nemafit$(EXEEXT) --manual-body >$@.body && \
 	cat $(srcdir)/%D%/nemafit.5.head $@.body $(srcdir)/%D%/nemafit.5.foot >$@.tmp && \
 	rm -f $@.body && mv $@.tmp $@
+EXTRA_DIST += %D%/reliability.md

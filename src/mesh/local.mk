@@ -19,6 +19,7 @@ libnf_a_SOURCES += \
 	%D%/watch.c \
 	%D%/watch.h \
 	%D%/watch_node.c \
+	%D%/watch_start.c \
 	%D%/watch_tell.c \
 	%D%/xcounts.c \
 	%D%/xdevice.c \

@@ -51,6 +51,7 @@ struct nf_watch {
     uint64_t job;   /* grows whenever something moved anywhere: node 0 writes it */
 };
 
+void *nf_watch_thread(void *watch);
 int64_t nf_watch_now(void); /* ns, the same clock for all ranks of a node */
 /* The files (watch_node.c): write this node's, read the others'; sets table->others. */
 void nf_watch_exchange(struct nf_watch *w);

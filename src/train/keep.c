@@ -87,12 +87,19 @@ static nf_status begin(struct keeper *k, bool async)
     return NF_OK;
 }
 
+/* What may go better later: space, quota, a server that is away. */
+static bool may_pass(nf_status s)
+{
+    return s == NF_EIO || s == NF_EPERM || s == NF_ENOMEM;
+}
+
 /* Commit what is under way, if it is ready; then remove what is too old. */
 static nf_status finish(struct keeper *k, bool block)
 {
     const struct nf_params *p = k->s->p;
     struct nf_snapshot_cost cost;
     bool committed = false;
+    double took;
     char text[32];
     nf_status status = nf_snapshot_poll(k->behind, block, &committed);
 
@@ -105,16 +112,17 @@ static nf_status finish(struct keeper *k, bool block)
     k->newest = k->behind_step;
     k->retry_step = -1;
     k->retry_gap = 1;
-    k->stop->snapshot = fmax(k->stop->snapshot, cost.seconds);
+    took = p->snapshot.async ? cost.seconds_write + cost.seconds_verify : cost.seconds; /* behind the steps it is slower */
+    k->stop->snapshot = k->stop->measured ? fmax(k->stop->snapshot, took) : took;
+    k->stop->measured = true;
     nf_note("snapshot  %s/step-%08" PRId64 "  %s in %.2f s", p->snapshot.dir, k->newest, nf_str_bytes(text, (double)cost.bytes),
             cost.seconds);
-    return nf_snapshot_prune(k->s->mesh, k->lease, p->snapshot.keep, p->snapshot.keep_best ? k->behind_best : -1);
-}
-
-/* What may go better later: space, quota, a server that is away. */
-static bool may_pass(nf_status s)
-{
-    return s == NF_EIO || s == NF_EPERM || s == NF_ENOMEM;
+    status = nf_snapshot_prune(k->s->mesh, k->lease, p->snapshot.keep, p->snapshot.keep_best ? k->behind_best : -1);
+    if (!status || !may_pass(status) || p->snapshot.on_error == NF_ON_ERROR_STOP)
+        return status;
+    nf_warn("older snapshots cannot be removed: %s", nf_diagnosis());
+    nf_diagnosis_clear();
+    return NF_OK;
 }
 
 /* Ten seconds, or until a signal came to any rank. */
@@ -161,7 +169,8 @@ static nf_status stand_still(struct keeper *k, nf_status status)
     }
 }
 
-static nf_status answer(struct keeper *k, nf_status status, bool last)
+/* The snapshot of `step` could not be written, or could. */
+static nf_status answer(struct keeper *k, nf_status status, int64_t step, bool last)
 {
     const int64_t most_gap = 1024;
     int how = k->s->p->snapshot.on_error;
@@ -173,10 +182,23 @@ static nf_status answer(struct keeper *k, nf_status status, bool last)
     if (last)
         return status;
     k->retry_step = k->state->step + k->retry_gap;
-    nf_warn("no snapshot of step %" PRId64 ", the next try is behind step %" PRId64 ": %s", k->state->step, k->retry_step,
+    nf_warn("no snapshot of step %" PRId64 ", the next try is behind step %" PRId64 ": %s", step, k->retry_step,
             nf_diagnosis());
     nf_diagnosis_clear();
     k->retry_gap = k->retry_gap < most_gap ? 2 * k->retry_gap : most_gap;
+    return NF_OK;
+}
+
+/* What was written behind the steps failed: its state is gone. Another is due: at once, or as 'retry' has it. */
+static nf_status answer_behind(struct keeper *k, nf_status status)
+{
+    if (!status || !may_pass(status) || k->s->p->snapshot.on_error == NF_ON_ERROR_STOP)
+        return status;
+    if (k->s->p->snapshot.on_error == NF_ON_ERROR_RETRY)
+        return answer(k, status, k->behind_step, false);
+    nf_warn("no snapshot of step %" PRId64 ", another is taken at once: %s", k->behind_step, nf_diagnosis());
+    nf_diagnosis_clear();
+    k->retry_step = k->behind_step;
     return NF_OK;
 }
 
@@ -191,18 +213,18 @@ nf_status nf_keeper_take(struct keeper *k, bool last)
 
     (void)nf_watch_section(k->s->mesh, NF_SECTION_SNAPSHOT, k->state->step);
     if (k->behind)
-        NF_TRY(answer(k, finish(k, true), false)); /* an older state: the newer one is taken now in any case */
+        NF_TRY(answer_behind(k, finish(k, true)));
     if (k->newest == k->state->step && !k->state->evaluation_due)
         return NF_OK;
     status = begin(k, k->s->p->snapshot.async && !last);
     if (!status)
         status = finish(k, last || !k->s->p->snapshot.async);
-    return answer(k, status, last);
+    return answer(k, status, k->state->step, last);
 }
 
 nf_status nf_keeper_poll(struct keeper *k, bool block)
 {
-    return k->behind ? answer(k, finish(k, block), false) : NF_OK;
+    return k->behind ? answer_behind(k, finish(k, block)) : NF_OK;
 }
 
 nf_status nf_keeper_exported(struct keeper *k, int64_t step, const char *path)

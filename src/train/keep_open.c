@@ -9,6 +9,7 @@
 #include "nemafit/log.h"
 
 static const double lease_seconds = 30; /* ranks of a run that was killed live on for a few seconds */
+static const double guessed_rate = 1e8; /* bytes/s of a rank */
 
 /* One directory, however it is spelt. Both exist. */
 static nf_status same_directory(const nf_mesh *mesh, const char *a, const char *b, bool *same)
@@ -111,6 +112,7 @@ nf_status nf_keeper_preflight(struct keeper *k)
     struct nf_snapshot_arg arg = {
         .mesh = k->s->mesh, .lease = k->lease, .meta = &meta, .field = fields.field, .fields = fields.n, .queue = k->e->q};
     NF_TRY(nf_snapshot_size(&arg, &cost));
+    k->stop->snapshot = 2 * (double)cost.rank_bytes / guessed_rate; /* written and read back; until one was measured */
     nf_note("snapshots %s each, in %s", nf_str_bytes(text, (double)cost.bytes), k->s->p->snapshot.dir);
     return nf_agree(k->s->mesh, nf_mesh_rank(k->s->mesh) == 0 ? judge(k, cost.bytes) : NF_OK);
 }

@@ -134,18 +134,23 @@ static nf_status export_step(struct loop *l, int64_t done)
 static nf_status leave(struct loop *l)
 {
     const struct nf_params *p = l->s->p;
-    char reason[64];
+    bool progress = l->state.step > l->first;
+    nf_str what = {0};
+    nf_status status;
 
-    NF_TRY(nf_stop_reason(l->stop, l->s->mesh, reason));
-    if (l->state.step > l->first)
+    if (progress)
         NF_TRY(nf_keeper_take(l->keeper, true));
     NF_TRY(nf_keeper_poll(l->keeper, true));
     if (l->keeper->newest < 0)
-        return nf_fail(NF_EPREEMPTED, "%s: stopped before the first step\n  Hint: the same command begins again", reason);
-    return nf_fail(NF_EPREEMPTED,
-                   "%s: stopped behind step %" PRId64 " of %" PRId64 "; the snapshot is %s/step-%08" PRId64
-                   "\n  Hint: the same command goes on from there",
-                   reason, l->state.step, l->s->steps, p->snapshot.dir, l->keeper->newest);
+        nf_str_add(&what, "stopped before the first step\n  Hint: the same command begins again");
+    else
+        nf_str_addf(&what,
+                    "stopped behind step %" PRId64 " of %" PRId64 "; the snapshot is %s/step-%08" PRId64
+                    "\n  Hint: the same command goes on from there",
+                    l->state.step, l->s->steps, p->snapshot.dir, l->keeper->newest);
+    status = nf_stop_status(l->stop, l->s->mesh, progress, what.text ? what.text : "stopped");
+    nf_str_free(&what);
+    return status;
 }
 
 /* What an interruption left undone behind the step that the run goes on from. */
@@ -179,12 +184,14 @@ static nf_status boundary(struct loop *l, int64_t done, int64_t *told, bool *sto
 {
     const struct nf_params *p = l->s->p;
     bool last = done == l->s->steps, eval = last || (p->train.eval_every > 0 && done % p->train.eval_every == 0);
-    bool still = eval || export_due(l, done) || snapshot_due(l, done);
+    nf_status kept = NF_OK;
+    bool still;
 
+    l->is_best = false;
+    NF_TRY(nf_keeper_poll(l->keeper, false)); /* a failure may make a snapshot due */
+    still = eval || export_due(l, done) || snapshot_due(l, done);
     for (; *told < done - !still; ++*told) /* else the line of a step lags by one */
         NF_TRY(tell(l, *told));
-    NF_TRY(nf_keeper_poll(l->keeper, false));
-    l->is_best = false;
     if (eval)
         NF_TRY(look(l, done));
     if (l->state.evaluation_due) {
@@ -192,8 +199,14 @@ static nf_status boundary(struct loop *l, int64_t done, int64_t *told, bool *sto
         return NF_OK;
     }
     if (snapshot_due(l, done))
-        NF_TRY(nf_keeper_take(l->keeper, last));
-    return export_due(l, done) ? export_step(l, done) : NF_OK;
+        kept = nf_keeper_take(l->keeper, last);
+    if (kept && (!last || !export_due(l, done)))
+        return kept;
+    if (kept) /* agreed; what was trained is not lost for want of a snapshot, if an export can be made */
+        nf_warn("no snapshot of step %" PRId64 ": %s", done, nf_diagnosis());
+    if (export_due(l, done))
+        NF_TRY(export_step(l, done));
+    return kept;
 }
 
 static nf_status steps(struct loop *l)
@@ -203,10 +216,8 @@ static nf_status steps(struct loop *l)
 
     if (l->first > 0 || l->state.evaluation_due)
         NF_TRY(make_up(l));
-    if (l->first >= n && l->first > 0) {
-        nf_note("the run has all its %" PRId64 " steps", n);
+    if (l->first >= n && l->first > 0)
         return l->state.evaluation_due ? leave(l) : NF_OK;
-    }
     if (!n) { /* load, evaluate, export */
         NF_TRY(look(l, 0));
         return l->state.evaluation_due ? leave(l) : l->s->p->export_.dir ? export_step(l, 0) : NF_OK;

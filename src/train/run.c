@@ -184,13 +184,28 @@ static nf_status keep_input(const struct session *s)
 static nf_status stopped_early(const struct session *s, const struct stop *stop)
 {
     bool wanted;
-    char reason[64];
 
     NF_TRY(nf_stop_ask(stop, s->mesh, &wanted));
     if (!wanted)
         return NF_OK;
-    NF_TRY(nf_stop_reason(stop, s->mesh, reason));
-    return nf_fail(NF_EPREEMPTED, "%s while the run started: nothing is lost\n  Hint: the same command begins again", reason);
+    return nf_stop_status(stop, s->mesh, false,
+                          "stopped while the run started: nothing is lost\n  Hint: the same command begins again");
+}
+
+/* Was the run finished before, and its last export made? Then nothing has to be loaded. */
+static nf_status is_finished(const struct keeper *k, const struct resume *r, bool *finished)
+{
+    const struct session *s = k->s;
+    bool missing = false;
+
+    *finished = r->reader && r->state.step > 0 && r->state.step >= s->steps && !r->state.evaluation_due;
+    if (!*finished)
+        return NF_OK;
+    nf_note("the run has all its %" PRId64 " steps", s->steps);
+    if (s->p->export_.dir)
+        NF_TRY(nf_keeper_export_missing(k, r->state.step, s->p->export_.dir, &missing));
+    *finished = !missing;
+    return NF_OK;
 }
 
 static nf_status load(const struct session *s, struct resume *r, struct engine *e)
@@ -210,6 +225,7 @@ nf_status nf_train_run(nf_input *input, const void *mpi_comm, int ranks, int ran
     struct resume r = {0};
     struct stop stop;
     struct session s;
+    bool finished = false;
     nf_status status = nf_session_open(input, mpi_comm, ranks, true, &s);
 
     (void)rank;
@@ -225,10 +241,12 @@ nf_status nf_train_run(nf_input *input, const void *mpi_comm, int ranks, int ran
     if (!status && stop.active)
         status = stopped_early(&s, &stop);
     if (!status)
+        status = is_finished(&k, &r, &finished);
+    if (!status && !finished)
         status = load(&s, &r, &e);
-    if (!status && stop.active)
+    if (!status && !finished && stop.active)
         status = stopped_early(&s, &stop);
-    if (!status) {
+    if (!status && !finished) {
         nf_tell_start(&s, &e);
         status = nf_train_loop(&s, &e, &k, &r, &stop);
     }

@@ -3,7 +3,6 @@
 #include "stop.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -35,6 +34,7 @@ void nf_stop_new(const struct nf_params *p, struct stop *s)
     if (p->train.max_wall > 0 && p->train.max_wall < s->deadline) { /* nf_seconds() counts from the start of the process */
         s->deadline = p->train.max_wall;
         s->margin = fmin(most_margin, share * p->train.max_wall);
+        s->own_limit = true;
     }
 }
 
@@ -58,14 +58,15 @@ nf_status nf_stop_ask(const struct stop *s, const nf_mesh *mesh, bool *stop)
     return NF_OK;
 }
 
-nf_status nf_stop_reason(const struct stop *s, const nf_mesh *mesh, char reason[64])
+nf_status nf_stop_status(const struct stop *s, const nf_mesh *mesh, bool progress, const char *what)
 {
     int64_t number = nf_signals_caught();
 
     NF_TRY(nf_reduce_i64(nf_mesh_group(mesh, NF_WORLD), &number, 1, NF_MAX));
     if (number)
-        snprintf(reason, 64, "%s came", nf_signal_name((int)number));
-    else
-        snprintf(reason, 64, "the limit of %.0f s is near", s->deadline);
-    return NF_OK;
+        return nf_fail(NF_EPREEMPTED, "%s came: %s", nf_signal_name((int)number), what);
+    if (s->own_limit && !progress)
+        return nf_fail(NF_EUSAGE, "train.max_wall = %g s leaves no time for a step and a snapshot\n  Hint: raise it",
+                       s->deadline);
+    return nf_fail(NF_EPREEMPTED, "the limit of %.0f s is near: %s", s->deadline, what);
 }

@@ -15,6 +15,8 @@ struct stop {
     bool active;                       /* false: nobody asked for snapshots, so signals do what they do by default */
     double deadline;                   /* in nf_seconds(); HUGE_VAL: none */
     double margin;                     /* seconds that shall be left at the end */
+    bool own_limit;                    /* the deadline is train.max_wall */
+    bool measured;                     /* `snapshot` is no guess */
     double step, snapshot, evaluation; /* seconds that these took at most, lately */
 };
 
@@ -24,7 +26,11 @@ void nf_stop_new(const struct nf_params *p, struct stop *s);
 void nf_stop_vote(const struct stop *s, int64_t votes[STOP_VOTES]);
 /* Votes of all ranks now. Collective over world. Errors  fatal: NF_EPEER */
 nf_status nf_stop_ask(const struct stop *s, const nf_mesh *mesh, bool *stop);
-/* Why the run stops: "SIGTERM came", "the time limit is near". The same text on every rank. Collective over world. */
-nf_status nf_stop_reason(const struct stop *s, const nf_mesh *mesh, char reason[64]);
+/*
+ * The status and the diagnosis of a run that stops: NF_EPREEMPTED, "SIGTERM came: <what>"; or NF_EUSAGE if train.max_wall is so
+ * short that nothing was done (progress false): the same command would do no better. The same on every rank. Collective over
+ * world.
+ */
+nf_status nf_stop_status(const struct stop *s, const nf_mesh *mesh, bool progress, const char *what);
 
 #endif

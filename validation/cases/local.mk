@@ -10,6 +10,6 @@ TESTS += %D%/dataset.sh
 EXTRA_DIST += %D%/dataset.sh
 %D%/dataset.log: src/nemafit$(EXEEXT) validation/io/t_dataset_hdf5.mpi$(EXEEXT)
 
-TESTS += %D%/resume.sh %D%/watch.sh
-EXTRA_DIST += %D%/resume.sh %D%/watch.sh
-%D%/resume.log %D%/watch.log: src/nemafit$(EXEEXT)
+TESTS += %D%/resume.sh %D%/watch.sh %D%/onerror.sh
+EXTRA_DIST += %D%/resume.sh %D%/watch.sh %D%/onerror.sh
+%D%/resume.log %D%/watch.log %D%/onerror.log: src/nemafit$(EXEEXT)

@@ -135,24 +135,42 @@ ended mpi
 tap_ok $? "SIGUSR1 to one of 2 ranks: both stop, status 75" || tap_note "status $rc" "$(tail -n 5 "$tap_dir/mpi.out")"
 start mpi 2 parallel.ep=2
 until_step mpi 20
-pkill -USR2 -P "$(ps -o ppid= -p "$(pids mpi | head -n 1)" | tr -d ' ')" 2>/dev/null || kill -USR2 $(pids mpi)
+kill -USR2 $(pids mpi)
 ended mpi
 [ "$rc" -eq 75 ]
 tap_ok $? "SIGUSR2 to all ranks: status 75" || tap_note "status $rc" "$(tail -n 5 "$tap_dir/mpi.out")"
 ends_same mpi 2 "signalled twice" parallel.ep=2
 
+# ---- compact state: bf16 weights, their remainders, bf16 moments with stochastic rounding -------------------------------------------
+run splitbase 2 parallel.ep=2 model.dtype="'bf16'" optim.state="'split'"
+tap_ok $? "split state, undisturbed" || tap_note "$(tail -n 5 "$tap_dir/splitbase.out")"
+start split 2 parallel.ep=2 model.dtype="'bf16'" optim.state="'split'"
+until_step split 12
+for pid in $(pids split); do kill -9 "$pid" 2>/dev/null; done
+ended split
+tap_note "status $rc, $(losses split | tail -n 1)"
+run split 2 parallel.ep=2 model.dtype="'bf16'" optim.state="'split'"
+tap_check "split state, killed: the same end" same splitbase split
+
 # ---- time --------------------------------------------------------------------------------------------------------------------
+run long 1 train.steps=600 snapshot.every=0
 starts=0
 while [ $starts -lt 30 ]; do
     starts=$((starts + 1))
-    run wall 1 train.max_wall=0.8
+    run wall 1 train.steps=600 snapshot.every=100 train.max_wall=3.0
     rc=$?
     [ $rc -eq 75 ] || break
 done
-tap_note "$starts starts of 0.8 s"
+tap_note "$starts starts of 3 s"
 [ $rc -eq 0 ]
 tap_ok $? "max_wall: status 75 until it is done" || tap_note "status $rc" "$(tail -n 5 "$tap_dir/wall.out")"
-tap_check "max_wall: the same end" same base1 wall
+losses long >"$tap_dir/a.log"
+losses wall >"$tap_dir/b.log"
+tap_check "max_wall: the same losses" cmp "$tap_dir/a.log" "$tap_dir/b.log"
+tap_check "... and weights" cmp "$tap_dir/long/export/model.safetensors" "$tap_dir/wall/export/model.safetensors"
+run short 1 train.max_wall=0.01
+[ $? -eq 64 ] && grep -q 'leaves no time' "$tap_dir/short.out"
+tap_ok $? "max_wall too short for a step: no crash loop, status 64" || tap_note "$(tail -n 5 "$tap_dir/short.out")"
 SLURM_JOB_END_TIME=$(($(date +%s) + 8)) run slurm 1
 [ $? -eq 75 ] && grep -q 'limit of' "$tap_dir/slurm.out"
 tap_ok $? "SLURM_JOB_END_TIME: stopped while there is time" || tap_note "$(tail -n 3 "$tap_dir/slurm.out")"
@@ -217,7 +235,7 @@ tap_ok $? "log, snapshot, export and steps may change" || tap_note "$(tail -n 5 
 
 # ---- where to begin ------------------------------------------------------------------------------------------------------------------
 run wall 1 snapshot.resume="'never'" train.steps=7
-[ $? -eq 0 ] && [ -d "$tap_dir/wall/snapshots/earlier-1/step-00000040" ] && [ ! -e "$tap_dir/wall/snapshots/step-00000040" ] && [ -f "$tap_dir/wall/log.1.csv" ]
+[ $? -eq 0 ] && [ -d "$tap_dir/wall/snapshots/earlier-1/step-00000600" ] && [ ! -e "$tap_dir/wall/snapshots/step-00000600" ] && [ -f "$tap_dir/wall/log.1.csv" ]
 tap_ok $? "resume = 'never': anew, older snapshots and log put aside" || tap_note "$(tail -n 5 "$tap_dir/wall.out")" "$(find "$tap_dir/wall" -maxdepth 3)"
 run fork 1 snapshot.resume="'$tap_dir/sigTERM/snapshots/step-00000035'" train.steps=38 snapshot.every=38
 [ $? -eq 0 ] && grep -q 'resume .*sigTERM/snapshots/step-00000035' "$tap_dir/fork.out"

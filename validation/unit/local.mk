@@ -26,3 +26,5 @@ check_PROGRAMS += %D%/t_schedule %D%/t_model %D%/t_config
 %C%_t_schedule_SOURCES = %D%/t_schedule.c
 %C%_t_model_SOURCES = %D%/t_model.c
 %C%_t_config_SOURCES = %D%/t_config.c
+check_PROGRAMS += %D%/t_digest
+%C%_t_digest_SOURCES = %D%/t_digest.c

@@ -6,3 +6,17 @@ nf_faults_trial = %D%/trial.c %D%/trial.h
 %C%_t_write_errors_mpi_SOURCES = %D%/t_write_errors.c %D%/shim.c %D%/shim.h $(nf_faults_trial) $(nf_io_snaprig)
 %C%_t_mutations_mpi_SOURCES = %D%/t_mutations.c $(nf_faults_trial) $(nf_io_snaprig)
 %C%_t_write_errors_mpi_LDADD = $(LDADD) -ldl
+
+# whole runs, with the shim between them and the system
+nf_faults_runs = %D%/kills.sh %D%/calls.sh %D%/errors.sh %D%/full.sh %D%/overlap.sh %D%/signals.sh %D%/hang.sh
+TESTS += $(nf_faults_runs)
+EXTRA_DIST += $(nf_faults_runs) %D%/lib.sh %D%/digest.pl
+EXTRA_PROGRAMS += %D%/shim.so
+CLEANFILES += %D%/shim.so
+%C%_shim_so_SOURCES = %D%/shim.c %D%/shim.h
+%C%_shim_so_CFLAGS = -std=gnu11 $(NF_WARNINGS) $(WERROR_CFLAGS) -O2 -fPIC
+%C%_shim_so_LINK = $(CC) -shared -o $@
+%C%_shim_so_LDADD = -ldl
+nf_faults_need = src/nemafit$(EXEEXT) %D%/shim.so
+%D%/kills.log %D%/calls.log %D%/errors.log %D%/full.log: $(nf_faults_need)
+%D%/overlap.log %D%/signals.log %D%/hang.log: $(nf_faults_need)

@@ -39,7 +39,7 @@ static const struct {
              {FAULT_KILL_AFTER, "kill-after"},
              {FAULT_STOP, "stop"},
              {FAULT_SEGV, "segv"},
-             {FAULT_ABORT, "abort"},
+             {FAULT_ABORT, "abrt"},
              {FAULT_STALL, "stall"}};
 
 static struct {
@@ -185,8 +185,11 @@ static int decide(const char *call, char kind, const char *path)
     if (how != FAULT_NONE)
         atomic_fetch_add(&plan.done, 1);
     if (plan.ledger >= 0) {
-        const int n = snprintf(line, sizeof line, "rank %d call %lld %s %s %s\n", plan.rank, (long long)k, call, path,
-                               how == FAULT_NONE ? "-" : fault_name(how));
+        struct timespec t;
+        clock_gettime(CLOCK_REALTIME, &t);
+        const int n =
+            snprintf(line, sizeof line, "%lld.%03ld rank %d call %lld %s %s %s\n", (long long)t.tv_sec, t.tv_nsec / 1000000,
+                     plan.rank, (long long)k, call, path, how == FAULT_NONE ? "-" : fault_name(how));
         (void)!syscall(SYS_write, plan.ledger, line, (size_t)n);
     }
     switch (how) {

@@ -8,7 +8,7 @@
  *   NF_FAULT         RANK:CALLS:K:HOW[:always]    ('*' is every rank; K from 1; without it calls are only counted)
  *                    CALLS: write (what changes the disk), data (write, pwrite), read (open, read, pread), or one call's name
  *                    HOW: an errno's name, or a word of the list below
- *   NF_FAULT_LEDGER  file that gets one line for each call: rank, number, call, path, and what was done to it
+ *   NF_FAULT_LEDGER  file that gets one line for each call: time, rank, number, call, path, what was done to it (-: nothing)
  *
  * A program that is linked with it calls fault_arm() instead.
  */
@@ -29,7 +29,7 @@ enum fault_how {
     FAULT_KILL_AFTER = -6, /* kill-after: SIGKILL behind the call */
     FAULT_STOP = -7,       /* stop: SIGSTOP in front of the call */
     FAULT_SEGV = -8,       /* segv: SIGSEGV in front of the call */
-    FAULT_ABORT = -9,      /* abort: SIGABRT in front of the call */
+    FAULT_ABORT = -9,      /* abrt: SIGABRT in front of the call */
     FAULT_STALL = -10      /* stall: the call comes three seconds later */
 };
 

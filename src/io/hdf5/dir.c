@@ -20,7 +20,13 @@ void nf_h5_rank_name(char out[NF_H5_FILE_NAME_MAX], int rank)
 
 bool nf_h5_is_temporary(const char *name)
 {
-    return nf_str_match("step-*.tmp", name) || nf_str_match("run.generation.*.tmp", name);
+    /* what nf_file_write() leaves in a run's directories if it is killed */
+    static const char *const file[] = {"run.generation.*.tmp", "exports.*-*-*.tmp", "origin.*-*-*.tmp",
+                                       "input.used.nml.*-*-*.tmp", "log.csv.*-*-*.tmp"};
+    bool is = nf_str_match("step-*.tmp", name);
+    for (size_t i = 0; i < sizeof file / sizeof *file; i++)
+        is = is || nf_str_match(file[i], name);
+    return is;
 }
 
 nf_status nf_h5_remove_dir(const char *path)

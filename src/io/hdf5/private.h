@@ -138,7 +138,7 @@ nf_status nf_h5_move_away(const char *path); /* a committed snapshot gives up it
 #define NF_H5_ASIDE ".old.tmp"               /* behind the name of one that was put aside */
 /* MANIFEST right, every file there with its size: cheap, and all that a kill or a full disk could have spoiled. */
 bool nf_h5_looks_whole(const char *path);
-bool nf_h5_is_temporary(const char *name); /* step-*.tmp, run.generation.*.tmp */
+bool nf_h5_is_temporary(const char *name); /* step-*.tmp, and of the run's small files */
 
 /* ---- lease.c -------------------------------------------------------------------------------------------------------- */
 

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -180,13 +181,64 @@ static nf_status put_file(const char *dir, const char *name, const void *bytes, 
 {
     int fd;
     NF_TRY(nf_st_dir_create(dir, name, &fd));
-    nf_status status = nf_st_pwrite(fd, name, bytes, n, 0);
+    char *joined = nf_path_join(dir, name);
+    const char *path = joined ? joined : name; /* for messages */
+    nf_status status = nf_st_pwrite(fd, path, bytes, n, 0);
     if (status == NF_OK && fallocate(fd, 0, 0, (off_t)size) != 0 && (errno == ENOSPC || errno == EDQUOT || errno == EFBIG))
-        status = nf_fail_errno(errno, name, "cannot take room for it");
+        status = nf_fail_errno(errno, path, "cannot take room for it");
     if (status == NF_OK && ftruncate(fd, (off_t)size) != 0)
-        status = nf_fail_errno(errno, name, "cannot set its size");
-    const nf_status closed = nf_st_sync_and_close(fd, name);
+        status = nf_fail_errno(errno, path, "cannot set its size");
+    const nf_status closed = nf_st_sync_and_close(fd, path);
+    free(joined);
     return status == NF_OK ? closed : status;
+}
+
+/* Remove a directory of ours, which has files only, and close it. Says nothing: it is called where the story is over. */
+static bool remove_flat(DIR *dir, const char *path)
+{
+    if (!dir)
+        return false;
+    for (struct dirent *d; (d = readdir(dir));)
+        if (strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0)
+            (void)unlinkat(dirfd(dir), d->d_name, 0);
+    closedir(dir);
+    return rmdir(path) == 0;
+}
+
+/* A directory, locked; -1: it is not there, another process has it, or the file system has no locks. */
+static int lock_dir(const char *path)
+{
+    const int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
+        return fd;
+    if (fd >= 0)
+        close(fd);
+    return -1;
+}
+
+/* Temporaries of this target that nobody holds: their processes were killed. Not being able to remove them is no failure. */
+static void sweep(const char *target)
+{
+    char *parent = nf_path_dir(target);
+    DIR *dir = parent ? opendir(parent) : NULL;
+    nf_str begin = {0};
+    nf_str_addf(&begin, "%s.tmp-", nf_path_base(target));
+    for (struct dirent *d; dir && !begin.failed && (d = readdir(dir));) {
+        const char *number = d->d_name + begin.len;
+        if (strncmp(d->d_name, begin.text, begin.len) != 0 || number[0] == 0 || strspn(number, "0123456789-") != strlen(number))
+            continue;
+        char *path = nf_path_join(parent, d->d_name);
+        const int fd = path ? lock_dir(path) : -1;
+        if (fd >= 0) {
+            (void)remove_flat(opendir(path), path);
+            close(fd);
+        }
+        free(path);
+    }
+    if (dir)
+        closedir(dir);
+    nf_str_free(&begin);
+    free(parent);
 }
 
 nf_status nf_st_dir_begin(struct nf_st_dir *dir, const struct nf_st_layout *layout)
@@ -195,6 +247,7 @@ nf_status nf_st_dir_begin(struct nf_st_dir *dir, const struct nf_st_layout *layo
     char *name = malloc(n);
     if (!name)
         return nf_fail(NF_ENOMEM, "%s: no memory for a path", dir->target);
+    sweep(dir->target);
     for (int i = 0;; i++) { /* one of a killed run with our number may stand there */
         snprintf(name, n, i ? "%s.tmp-%ld-%d" : "%s.tmp-%ld", dir->target, (long)getpid(), i);
         if (mkdir(name, 0750) == 0)
@@ -206,6 +259,7 @@ nf_status nf_st_dir_begin(struct nf_st_dir *dir, const struct nf_st_layout *layo
         }
     }
     dir->temporary = name;
+    dir->lock = lock_dir(name) + 1;
     for (int i = 0; i < layout->files; i++)
         NF_TRY(put_file(name, layout->file[i].name, layout->file[i].header.text, layout->file[i].header.len,
                         layout->file[i].size));
@@ -221,18 +275,6 @@ nf_status nf_st_dir_begin(struct nf_st_dir *dir, const struct nf_st_layout *layo
 
 /* ---- the end --------------------------------------------------------------------------------------------------------------
  */
-
-/* Remove a directory of ours, which has files only, and close it. Says nothing: it is called where the story is over. */
-static bool remove_flat(DIR *dir, const char *path)
-{
-    if (!dir)
-        return false;
-    for (struct dirent *d; (d = readdir(dir));)
-        if (strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0)
-            (void)unlinkat(dirfd(dir), d->d_name, 0);
-    closedir(dir);
-    return rmdir(path) == 0;
-}
 
 static nf_status check_sizes(const struct nf_st_dir *dir, const struct nf_st_layout *layout)
 {
@@ -324,6 +366,8 @@ void nf_st_dir_end(struct nf_st_dir *dir)
 {
     if (dir->temporary)
         (void)remove_flat(opendir(dir->temporary), dir->temporary);
+    if (dir->lock)
+        close(dir->lock - 1);
     free(dir->temporary);
     free(dir->target);
     *dir = (struct nf_st_dir){0};

@@ -250,6 +250,7 @@ nf_status nf_st_owners(const nf_mesh *mesh, const nf_param_desc *desc, int param
 /* The output directory, by rank 0 alone. */
 struct nf_st_dir {
     char *target, *temporary;
+    int lock;      /* plus 1; 0: none. On the temporary, as long as its process lives */
     bool replaces; /* the target exists and is a checkpoint */
 };
 nf_status nf_st_dir_check(struct nf_st_dir *dir, const nf_st *source, const struct nf_st_write_arg *arg, uint64_t need);

@@ -78,6 +78,29 @@ static bool is_ours(int fd, int64_t keep)
            pread(fd, &end, 1, keep - 1) == 1 && end == '\n';
 }
 
+/* The first `keep` bytes as a new file of that name, open at its end. The old one may still be open in a process of an earlier
+ * start that was stopped and is woken: its rows must not reach this table. */
+static nf_status cut_to(const char *path, int64_t keep, int *fd)
+{
+    char *rows = malloc((size_t)keep);
+    int64_t have = 0;
+    ssize_t got = 1;
+
+    while (rows && have < keep && (got = pread(*fd, rows + have, (size_t)(keep - have), have)) > 0)
+        have += got;
+    nf_status s = rows ? NF_OK : nf_fail(NF_ENOMEM, "%s: no memory to cut the table to the snapshot", path);
+    if (s == NF_OK && have < keep)
+        s = nf_fail_errno(got < 0 ? errno : EIO, path, "cannot read this table");
+    if (s == NF_OK)
+        s = nf_file_write(path, rows, (size_t)keep);
+    free(rows);
+    close(*fd);
+    *fd = -1;
+    if (s == NF_OK && ((*fd = open(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)) < 0 || lseek(*fd, 0, SEEK_END) != keep))
+        s = nf_fail_errno(*fd < 0 ? errno : EIO, path, "cannot go on with this table");
+    return s;
+}
+
 /* The older table, cut to `keep` bytes; *fd -1: there is none that goes with the snapshot. */
 static nf_status open_cut(const char *path, int64_t keep, int *fd)
 {
@@ -85,10 +108,11 @@ static nf_status open_cut(const char *path, int64_t keep, int *fd)
     if (*fd < 0)
         return errno == ENOENT ? NF_OK : nf_fail_errno(errno, path, "cannot go on with this table");
     if (is_ours(*fd, keep)) {
-        if (ftruncate(*fd, keep) == 0 && lseek(*fd, 0, SEEK_END) == keep)
+        const nf_status s = cut_to(path, keep, fd);
+        if (s == NF_OK)
             return NF_OK;
-        nf_status s = nf_fail_errno(errno, path, "cannot cut the table to the snapshot");
-        close(*fd);
+        if (*fd >= 0)
+            close(*fd);
         *fd = -1;
         return s;
     }

@@ -54,6 +54,26 @@ done
 tap_check "same mesh twice: the same losses" cmp "$tap_dir/again1.loss" "$tap_dir/again2.loss"
 tap_check "same mesh twice: the same weights, bit for bit" cmp "$tap_dir/again1/export/model.safetensors" "$tap_dir/again2/export/model.safetensors"
 
+# A snapshot holds remainders, masters and moments in their types: the last steps again give the same bits, on the same mesh; an
+# export of the snapshot is the export of the run, in bf16 and, of what has an fp32 value, in fp32.
+for state in fp32 split bf16; do
+    name=snap-$state
+    set -- parallel.ep=2 train.global_batch=4 "optim.state='$state'" "snapshot.dir='$tap_dir/$name/snapshots'" snapshot.every=10 snapshot.keep=9 \
+        "export.dir='$tap_dir/$name/export'" "export.dtype='fp32'"
+    run "$name" 2 "$@"
+    mv "$tap_dir/$name/export" "$tap_dir/$name.whole"
+    cp "$tap_dir/$name.loss" "$tap_dir/$name.whole.loss"
+    mv "$tap_dir/$name/snapshots/step-00000030" "$tap_dir/$name.30"
+    run "$name" 2 "$@"
+    grep -q 'step-00000020' "$tap_dir/$name.out"
+    tap_ok $? "$state: the second run goes on from step 20" || tap_note "$(head -n 30 "$tap_dir/$name.out")"
+    tap_check "$state: the same losses" cmp "$tap_dir/$name.whole.loss" "$tap_dir/$name.loss"
+    tap_check "$state: the same values in fp32" cmp "$tap_dir/$name.whole/model.safetensors" "$tap_dir/$name/export/model.safetensors"
+    "$NEMAFIT" --export "$tap_dir/$name.30" "$tap_dir/$name.out30" "export.dtype='fp32'" >"$tap_dir/out" 2>&1
+    tap_ok $? "$state: --export of the last snapshot" || tap_note "$(tail -n 5 "$tap_dir/out")"
+    tap_check "$state: ... has the same values" cmp "$tap_dir/$name.whole/model.safetensors" "$tap_dir/$name.out30/model.safetensors"
+done
+
 refused() { # refused NAME TEXT OVERRIDES ...
     name=$1
     text=$2

@@ -18,7 +18,10 @@ while [ "$kills" -lt "$want" ]; do
         wait_s=$(part "$drawn" "$base_seconds")
         sleep "$wait_s"
         one_of 0 1 2 3 0 all mpirun
-        [ -f "$tap_dir/run.rc" ] && break # it was faster
+        if [ -f "$tap_dir/run.rc" ]; then # it was faster
+            base_seconds=$(part 900 "$base_seconds")
+            break
+        fi
         # shellcheck disable=SC2046
         kill -9 $(pid_of run "$word") 2>/dev/null || { [ -f "$tap_dir/run.rc" ] || sleep 0.3; }
         ended run

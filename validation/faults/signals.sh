@@ -52,7 +52,10 @@ while [ "$sent" -lt "$want" ]; do
         one_of 0 1 2 3 all all
         case $signal in USR1 | USR2 | XCPU) one_of 0 1 2 3 all mpirun ;; esac
         to=$word
-        [ -f "$tap_dir/run.rc" ] && break
+        if [ -f "$tap_dir/run.rc" ]; then # it was faster
+            base_seconds=$(part 900 "$base_seconds")
+            break
+        fi
         begun=no
         grep -q -e '^step ' -e '^resume ' -e '^snapshots ' "$tap_dir/run.out" && begun=yes
         # shellcheck disable=SC2046

@@ -153,22 +153,6 @@ static nf_status leave(struct loop *l)
     return status;
 }
 
-/* What an interruption left undone behind the step that the run goes on from. */
-static nf_status make_up(struct loop *l)
-{
-    int64_t done = l->state.step;
-    bool missing = false;
-    char path[NF_PATH_MAX];
-
-    if (l->state.evaluation_due)
-        NF_TRY(look(l, done));
-    if (l->state.evaluation_due || !export_due(l, done))
-        return NF_OK;
-    NF_TRY(export_path(l, done, path));
-    NF_TRY(nf_keeper_export_missing(l->keeper, done, path, &missing));
-    return missing ? export_step(l, done) : NF_OK;
-}
-
 static bool snapshot_due(const struct loop *l, int64_t done)
 {
     const struct nf_params *p = l->s->p;
@@ -177,6 +161,26 @@ static bool snapshot_due(const struct loop *l, int64_t done)
         return false;
     return done == l->s->steps || (p->snapshot.every > 0 && done % p->snapshot.every == 0) ||
            (p->snapshot.keep_best && l->is_best) || nf_keeper_retries(l->keeper, done);
+}
+
+/* What an interruption left undone behind the step that the run goes on from. */
+static nf_status make_up(struct loop *l)
+{
+    int64_t done = l->state.step;
+    bool evaluates = l->state.evaluation_due, missing = false;
+    char path[NF_PATH_MAX];
+
+    if (evaluates)
+        NF_TRY(look(l, done));
+    if (evaluates && !l->state.evaluation_due && snapshot_due(l, done)) { /* the one gone on from knows nothing of it */
+        l->keeper->newest = -1;
+        NF_TRY(nf_keeper_take(l->keeper, done == l->s->steps));
+    }
+    if (l->state.evaluation_due || !export_due(l, done))
+        return NF_OK;
+    NF_TRY(export_path(l, done, path));
+    NF_TRY(nf_keeper_export_missing(l->keeper, done, path, &missing));
+    return missing ? export_step(l, done) : NF_OK;
 }
 
 /* Behind step `done`. told: how many lines of steps were told. */

@@ -18,6 +18,8 @@
 #include "nemafit/signals.h"
 #include "nemafit/train.h"
 
+#define RANKS_MAX (1 << 20)
+
 enum command { RUN, CHECK, GOLDEN, VERIFY, EXPORT, DESCRIBE, MANUAL, VERSION, HELP };
 
 struct arguments {
@@ -26,18 +28,20 @@ struct arguments {
     const char *dir;    /* of an export */
     char **overrides;
     int n_overrides;
+    int ranks; /* to check for; 0: as many as run now */
     bool quiet, verbose;
 };
 
-static const char usage[] = "usage: mpirun -np RANKS nemafit [--quiet|--verbose] input.nml [group.key=value ...]\n"
-                            "       nemafit --check input.nml [group.key=value ...]   validate everything, train nothing\n"
-                            "       nemafit --golden DIR [group.key=value ...]        repeat a stored reference\n"
-                            "       nemafit --verify SNAPSHOT                         is it whole?\n"
-                            "       nemafit --export SNAPSHOT DIR [group.key=value ...]   its weights as a checkpoint\n"
-                            "       nemafit --describe [group | group.key]            what can stand in an input file\n"
-                            "       nemafit --version | --help\n";
+static const char usage[] =
+    "usage: mpirun -np RANKS nemafit [--quiet|--verbose] input.nml [group.key=value ...]\n"
+    "       nemafit --check input.nml [--ranks N] [group.key=value ...]   validate everything, train nothing\n"
+    "       nemafit --golden DIR [group.key=value ...]        repeat a stored reference\n"
+    "       nemafit --verify SNAPSHOT                         is it whole?\n"
+    "       nemafit --export SNAPSHOT DIR [group.key=value ...]   its weights as a checkpoint\n"
+    "       nemafit --describe [group | group.key]            what can stand in an input file\n"
+    "       nemafit --version | --help\n";
 
-static nf_status parse(int argc, char **argv, struct arguments *a)
+static nf_status command_word(struct arguments *a, const char *given, bool *needs_target)
 {
     static const struct {
         const char *word;
@@ -46,42 +50,66 @@ static nf_status parse(int argc, char **argv, struct arguments *a)
     } words[] = {{"--check", CHECK, true},      {"--golden", GOLDEN, true},      {"--verify", VERIFY, true},
                  {"--export", EXPORT, true},    {"--describe", DESCRIBE, false}, {"--manual-body", MANUAL, false},
                  {"--version", VERSION, false}, {"--help", HELP, false},         {"-h", HELP, false}};
-    bool needs_target = true;
-    int i = 1;
+    size_t w = 0;
 
-    for (; i < argc && argv[i][0] == '-'; i++) {
-        size_t w = 0;
-        if (!strcmp(argv[i], "--quiet") || !strcmp(argv[i], "--verbose")) {
-            a->quiet |= argv[i][2] == 'q';
-            a->verbose |= argv[i][2] == 'v';
-            continue;
-        }
-        while (w < sizeof words / sizeof *words && strcmp(argv[i], words[w].word))
-            w++;
-        if (w == sizeof words / sizeof *words)
-            return nf_fail(NF_EUSAGE, "unknown option '%s'\n%s", argv[i], usage);
-        if (a->command != RUN)
-            return nf_fail(NF_EUSAGE, "'%s' after another command\n%s", argv[i], usage);
-        a->command = words[w].command;
-        needs_target = words[w].needs_target;
-    }
-    if (i < argc && !strchr(argv[i], '='))
-        a->target = argv[i++];
-    else if (needs_target)
+    while (w < sizeof words / sizeof *words && strcmp(given, words[w].word))
+        w++;
+    if (w == sizeof words / sizeof *words)
+        return nf_fail(NF_EUSAGE, "unknown option '%s'\n%s", given, usage);
+    if (a->command != RUN)
+        return nf_fail(NF_EUSAGE, "'%s' after another command\n%s", given, usage);
+    a->command = words[w].command;
+    *needs_target = words[w].needs_target;
+    return NF_OK;
+}
+
+static nf_status rank_count(const char *word, int *ranks)
+{
+    char *end = NULL;
+    long n = word ? strtol(word, &end, 10) : 0;
+
+    if (!word || *end || n < 1 || n > RANKS_MAX)
+        return nf_fail(NF_EUSAGE, "--ranks needs a number from 1 to %d behind it\n%s", RANKS_MAX, usage);
+    *ranks = (int)n;
+    return NF_OK;
+}
+
+/* Options may stand anywhere, the target is the first other word, the rest are overrides. */
+static nf_status parse(int argc, char **argv, struct arguments *a)
+{
+    bool needs_target = true;
+
+    a->overrides = argv; /* kept in order, over what has been read */
+    for (int i = 1; i < argc; i++)
+        if (!strcmp(argv[i], "--quiet"))
+            a->quiet = true;
+        else if (!strcmp(argv[i], "--verbose"))
+            a->verbose = true;
+        else if (!strcmp(argv[i], "--ranks")) {
+            NF_TRY(rank_count(i + 1 < argc ? argv[i + 1] : NULL, &a->ranks));
+            i++;
+        } else if (argv[i][0] == '-')
+            NF_TRY(command_word(a, argv[i], &needs_target));
+        else if (!a->target && !strchr(argv[i], '='))
+            a->target = argv[i];
+        else
+            a->overrides[a->n_overrides++] = argv[i];
+    if (needs_target && !a->target)
         return nf_fail(NF_EUSAGE, "no %s was given\n%s",
                        a->command == GOLDEN                           ? "directory"
                        : a->command == VERIFY || a->command == EXPORT ? "snapshot"
                                                                       : "input file",
                        usage);
     if (a->command == EXPORT) {
-        if (i == argc || strchr(argv[i], '='))
+        if (!a->n_overrides || strchr(a->overrides[0], '='))
             return nf_fail(NF_EUSAGE, "no directory to export to was given\n%s", usage);
-        a->dir = argv[i++];
+        a->dir = *a->overrides++;
+        a->n_overrides--;
     }
-    if (a->command == VERIFY && i < argc)
-        return nf_fail(NF_EUSAGE, "'%s': nothing more can be given to --verify\n%s", argv[i], usage);
-    a->overrides = argv + i;
-    a->n_overrides = argc - i;
+    if (a->command == VERIFY && a->n_overrides)
+        return nf_fail(NF_EUSAGE, "'%s': nothing more can be given to --verify\n%s", a->overrides[0], usage);
+    if (a->ranks && a->command != CHECK)
+        return nf_fail(NF_EUSAGE, "--ranks belongs to --check; a run has as many as mpirun starts\n%s", usage);
     return NF_OK;
 }
 
@@ -147,6 +175,12 @@ static nf_status perform(const struct arguments *a, bool with_mpi, int ranks, in
     if (a->command != RUN && a->command != CHECK && a->command != GOLDEN)
         return rank == 0 ? print_text(a) : NF_OK;
     s = a->command == GOLDEN ? nf_input_defaults(a->overrides, a->n_overrides, &input) : read_input(a, with_mpi, rank, &input);
+    if (!s && a->ranks && a->ranks != ranks && ranks > 1)
+        s = nf_fail(NF_EUSAGE, "--ranks %d under a launcher of %d: check without the launcher", a->ranks, ranks);
+    if (!s && a->ranks > 1 && ranks == 1) {
+        comm = NULL;
+        ranks = a->ranks;
+    }
     if (!s)
         s = a->command == RUN     ? nf_train_run(input, comm, ranks, rank)
             : a->command == CHECK ? nf_train_check(input, comm, ranks, rank)

@@ -11,7 +11,7 @@
 
 /* mpi_comm as in nf_mesh_new. The input is complete but for what needs model and mesh. */
 nf_status nf_train_run(nf_input *input, const void *mpi_comm, int ranks, int rank);
-/* Validate everything, allocate nothing. */
+/* Validate everything, allocate nothing. mpi_comm NULL: as rank 0 of that many ranks would. */
 nf_status nf_train_check(nf_input *input, const void *mpi_comm, int ranks, int rank);
 /* Repeat the golden directory (logits, loss, gradients, six steps); prints each figure, last "golden: PASS" or "golden: FAIL".
  */

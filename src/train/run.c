@@ -119,14 +119,19 @@ nf_status nf_session_open(nf_input *input, const void *mpi_comm, int ranks, bool
 
     *s = (struct session){.input = input, .p = p};
     if (ranks % p->parallel.ep) {
-        nf_input_complain(input, "parallel", "ep", "Change parallel.ep to a divisor of the number of ranks",
-                          "ep = %" PRId64 " does not divide %d ranks", p->parallel.ep, ranks);
+        nf_input_complain(input, "parallel", "ep",
+                          mpi_comm || ranks > 1 ? "Change parallel.ep to a divisor of the number of ranks"
+                                                : "Start under mpirun, or check with --ranks N, or set parallel.ep = 1",
+                          "ep = %" PRId64 " does not divide %d rank%s", p->parallel.ep, ranks, ranks == 1 ? "" : "s");
         NF_TRY(nf_input_verdict(input));
     }
     NF_TRY(nf_engine_device(p, mpi_comm, &s->device));
     choose_auto(input, p, nf_device_kind(s->device));
     NF_TRY(nf_input_verdict(input));
-    NF_TRY(nf_mesh_new(mpi_comm, (int)p->parallel.ep, s->device, &s->mesh));
+    if (mpi_comm || ranks == 1)
+        NF_TRY(nf_mesh_new(mpi_comm, (int)p->parallel.ep, s->device, &s->mesh));
+    else
+        NF_TRY(nf_mesh_new_virtual(ranks, 0, (int)p->parallel.ep, ranks, s->device, &s->mesh));
     if (watched)
         NF_TRY(nf_watch_start(s->mesh, p->log.dir, p->train.hang_timeout, &s->watch));
     NF_TRY(nf_engine_read_config(s->mesh, p->model.path, &s->config));

@@ -29,6 +29,12 @@ says 0 'the input is valid' "$NEMAFIT" --check "$tap_dir/run.nml"
 [ ! -e "$tap_dir/run" ]
 tap_ok $? "--check writes nothing"
 says 0 'the input is valid' "$MPIRUN_NP" 4 "$NEMAFIT" --check "$tap_dir/run.nml" parallel.ep=4
+says 0 'the input is valid' "$NEMAFIT" --check "$tap_dir/run.nml" --ranks 8 parallel.ep=4
+says 64 'does not divide 6 ranks' "$NEMAFIT" --ranks 6 --check "$tap_dir/run.nml" parallel.ep=4
+says 64 'check with --ranks' "$NEMAFIT" --check "$tap_dir/run.nml" parallel.ep=4
+says 64 'needs a number' "$NEMAFIT" --check "$tap_dir/run.nml" --ranks
+says 64 'belongs to --check' "$NEMAFIT" "$tap_dir/run.nml" --ranks 4
+says 64 'under a launcher of 2' "$MPIRUN_NP" 2 "$NEMAFIT" --check "$tap_dir/run.nml" --ranks 4
 says 64 'ep' "$MPIRUN_NP" 4 "$NEMAFIT" --check "$tap_dir/run.nml" parallel.ep=3
 says 64 'not in this version' "$NEMAFIT" --check "$tap_dir/run.nml" "parallel.dispatch='fused'"
 says 71 'plug-in is missing; looked for .*none.so' env NEMAFIT_GPU_SO="$tap_dir/none.so" "$NEMAFIT" --check "$tap_dir/run.nml" "backend.device='cuda'"

@@ -121,7 +121,7 @@ static void read_sizes(struct nf_config *c, struct nemotron_h *h)
     h->groups = nf_config_int(c, "n_groups", "mamba_n_groups", 8, 1, BIG);
     h->conv = nf_config_int(c, "conv_kernel", "mamba_d_conv", 4, 1, 64);
     h->chunk = nf_config_int(c, "chunk_size", "mamba_chunk_size", 128, 1, BIG);
-    h->experts = nf_config_int(c, "n_routed_experts", "num_experts", 8, 1, 65536);
+    h->experts = nf_config_int(c, "n_routed_experts", NULL, nf_config_int(c, "num_experts", "num_local_experts", 8, 1, 65536), 1, 65536);
     h->k = nf_config_int(c, "num_experts_per_tok", "experts_per_token", 2, 1, 1024);
     h->expert_width = nf_config_int(c, "moe_intermediate_size", NULL, 7688, 1, BIG);
     h->shared_width = nf_config_int(c, "moe_shared_expert_intermediate_size", NULL, 7688, 0, BIG);

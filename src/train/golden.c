@@ -148,6 +148,15 @@ static nf_status prepare(struct session *s, struct golden *g, struct engine *e)
     return nf_engine_load(e, s->source);
 }
 
+/* As the reference does. */
+static void decay_all(struct nf_params *p)
+{
+    for (int i = 0; i < p->optim.no_decay.count; i++)
+        free(p->optim.no_decay.item[i]);
+    free(p->optim.no_decay.item);
+    p->optim.no_decay = (nf_strings){0};
+}
+
 static nf_status open_model(nf_input *input, const char *dir, const void *mpi_comm, int ranks, struct session *s,
                             struct golden *g)
 {
@@ -156,10 +165,8 @@ static nf_status open_model(nf_input *input, const char *dir, const void *mpi_co
     *s = (struct session){.input = input, .p = p};
     free(p->model.path);
     p->model.path = nf_path_join(dir, ".");
-    for (int i = 0; i < p->optim.no_decay.count; i++)
-        free(p->optim.no_decay.item[i]);
-    free(p->optim.no_decay.item);
-    p->optim.no_decay = (nf_strings){0}; /* the reference decays every parameter */
+    if (!nf_input_given(input, "optim", "no_decay"))
+        decay_all(p);
     if (p->model.dtype == NF_AUTO)
         p->model.dtype = NF_F32;
     g->half = p->model.dtype == NF_BF16;
@@ -173,6 +180,7 @@ static nf_status open_model(nf_input *input, const char *dir, const void *mpi_co
     set_params(input, g, p);
     NF_TRY(nf_engine_read_config(s->mesh, dir, &s->config));
     NF_TRY(nf_engine_make_model(p, s->config, &s->model));
+    NF_TRY(nf_golden_check(g, s->model));
     NF_TRY(nf_st_open(s->mesh, dir, &s->source));
     return nf_st_check(s->source, &s->model->map, s->model->desc, s->model->params, true);
 }
@@ -190,8 +198,11 @@ nf_status nf_train_golden(const char *dir, nf_input *input, const void *mpi_comm
         status = prepare(&s, &g, &e);
     if (!status)
         status = nf_agree(s.mesh, nf_row_buffers_new(e.arg.local_batch, g.len, &rows));
-    if (!status)
+    if (!status) {
         status = repeat(&g, &rows);
+        if (status && ranks > 1) /* perhaps of this rank alone: others may wait for it in a collective */
+            nf_die(status, "%s", nf_diagnosis());
+    }
     if (!status) {
         nf_note("golden: %s", g.failed ? "FAIL" : g.half ? "finite; bounds are for model.dtype = 'fp32'" : "PASS");
         if (g.failed)

@@ -32,6 +32,8 @@ struct golden {
 };
 
 nf_status nf_golden_open(const nf_mesh *mesh, const char *dir, struct golden *g);
+/* Ids and labels are in the vocabulary, and what is there of the tensors is as large as the model's. Errors  same: NF_EDATA */
+nf_status nf_golden_check(const struct golden *g, const nf_model *model);
 void nf_golden_close(struct golden *g);
 
 /* nf_run.observe: compares a hidden state of this rank's rows. */

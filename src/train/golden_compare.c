@@ -144,24 +144,34 @@ static nf_status compare_one(struct golden *g, const nf_st *reference, const nf_
     return s;
 }
 
-/* Norm of all reference tensors: what a single one is held against when it is small. */
-static nf_status norm_of(const nf_st *reference, const nf_weight_map *map, double *norm, int64_t *found)
+struct coverage {
+    double norm;         /* of all reference tensors: what a single one is held against when it is small */
+    int64_t found;       /* tensors of ours that the reference has */
+    const char *missing; /* the first that it should have and lacks; NULL: none */
+};
+
+static nf_status cover(const struct golden *g, const nf_st *reference, enum nf_kind kind, struct coverage *c)
 {
+    const nf_model *m = g->e->arg.model;
     double sum = 0;
 
-    *found = 0;
-    for (int64_t i = 0; i < map->rows; i++) {
+    *c = (struct coverage){0};
+    for (int64_t i = 0; i < m->map.rows; i++) {
+        const nf_map_row *row = &m->map.row[i];
         float *ref = NULL;
         int64_t count = 0;
-        if (!nf_st_find(reference, map->row[i].name))
+        if (!nf_st_find(reference, row->name)) {
+            if (!c->missing && !(kind == NF_GRADIENTS && m->desc[row->param].buffer))
+                c->missing = row->name;
             continue;
-        NF_TRY(nf_st_load_f32(reference, map->row[i].name, &ref, &count));
+        }
+        NF_TRY(nf_st_load_f32(reference, row->name, &ref, &count));
         for (int64_t j = 0; j < count; j++)
             sum += (double)ref[j] * (double)ref[j];
         free(ref);
-        (*found)++;
+        c->found++;
     }
-    *norm = sqrt(sum);
+    c->norm = sqrt(sum);
     return NF_OK;
 }
 
@@ -172,15 +182,15 @@ nf_status nf_golden_tensors(struct golden *g, const nf_st *reference, enum nf_ki
     struct worst mine = {.error = -1}, *all = calloc((size_t)nf_group_size(world), sizeof *all);
     const nf_dtype *type = nf_residency_types(g->e->res, kind);
     const nf_named *named;
-    int64_t found = 0;
-    double norm = 0;
-    char name[64];
-    nf_status s = all ? norm_of(reference, map, &norm, &found) : nf_fail(NF_ENOMEM, "no memory for a comparison");
+    struct coverage c = {0};
+    char name[64], lacks[280];
+    nf_status s = all ? cover(g, reference, kind, &c) : nf_fail(NF_ENOMEM, "no memory for a comparison");
 
     nf_residency_named(g->e->res, kind, &named);
     for (int64_t i = 0; i < map->rows && !s; i++)
         if (named[map->row[i].param].data && nf_st_find(reference, map->row[i].name))
-            s = compare_one(g, reference, &map->row[i], &named[map->row[i].param], type[map->row[i].param], norm, bound, &mine);
+            s = compare_one(g, reference, &map->row[i], &named[map->row[i].param], type[map->row[i].param], c.norm, bound,
+                            &mine);
     s = nf_agree(g->e->mesh, s);
     if (!s)
         s = nf_gather_bytes(world, &mine, sizeof mine, all);
@@ -188,9 +198,10 @@ nf_status nf_golden_tensors(struct golden *g, const nf_st *reference, enum nf_ki
         if (!(all[r].error <= mine.error))
             mine = all[r];
     if (!s) {
-        snprintf(name, sizeof name, "%s (%lld)", what, (long long)found);
-        nf_golden_figure(g, name, found ? mine.error : INFINITY, bound,
-                         found ? mine.name : "the reference has none of our tensors");
+        snprintf(name, sizeof name, "%s (%lld)", what, (long long)c.found);
+        if (c.missing)
+            snprintf(lacks, sizeof lacks, "the reference lacks %s", c.missing);
+        nf_golden_figure(g, name, c.missing ? INFINITY : mine.error, bound, c.missing ? lacks : mine.name);
     }
     free(all);
     return s;

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "golden.h"
 #include "nemafit/json.h"
@@ -84,8 +85,11 @@ static nf_status read_tokens(const struct golden *g, const char *name, int64_t c
                     count);
     if (!s && !(*out = malloc((size_t)count * sizeof **out + 1)))
         s = nf_fail(NF_ENOMEM, "no memory for tokens");
-    for (int64_t i = 0; i < count && !s; i++)
+    for (int64_t i = 0; i < count && !s; i++) {
+        if (wide[i] < INT32_MIN || wide[i] > INT32_MAX)
+            s = nf_fail(NF_EDATA, "%s/golden.safetensors: '%s'[%" PRId64 "] is %" PRId64, g->dir, name, i, wide[i]);
         (*out)[i] = (int32_t)wide[i];
+    }
     free(wide);
     return s;
 }
@@ -113,6 +117,72 @@ nf_status nf_golden_open(const nf_mesh *mesh, const char *dir, struct golden *g)
         snprintf(name, sizeof name, "hidden.%d", g->hidden);
     while (nf_st_find(g->values, name) && ++g->hidden < GOLDEN_HIDDEN_MAX);
     return NF_OK;
+}
+
+static nf_status in_range(const struct golden *g, const char *name, const int32_t *value, int64_t lo, int64_t hi, int64_t also)
+{
+    for (int64_t i = 0; value && i < g->rows * g->len; i++)
+        if ((value[i] < lo || value[i] > hi) && value[i] != also)
+            return nf_fail(NF_EDATA,
+                           "%s/golden.safetensors: '%s' of row %" PRId64 ", token %" PRId64 " is %d, not in %" PRId64
+                           " .. %" PRId64,
+                           g->dir, name, i / g->len, i % g->len, (int)value[i], lo, hi);
+    return NF_OK;
+}
+
+static bool is_number(const char *dtype)
+{
+    static const char *const types[] = {"F32", "BF16", "F16", "F64"};
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        if (!strcmp(dtype, types[i]))
+            return true;
+    return false;
+}
+
+/* A tensor of so many values that can be read; absent ones are another's affair. */
+static nf_status fits(const struct golden *g, const nf_st *st, const char *file, const char *name, int64_t values)
+{
+    const struct nf_st_entry *e = nf_st_find(st, name);
+    int64_t n = 1;
+
+    if (!e)
+        return NF_OK;
+    for (int i = 0; i < e->nd; i++)
+        n *= e->dim[i];
+    if (n == values && is_number(e->dtype))
+        return NF_OK;
+    return nf_fail(NF_EDATA, "%s/%s: '%s' has %" PRId64 " values of type %s, %" PRId64 " of a floating type were expected",
+                   g->dir, file, name, n, e->dtype, values);
+}
+
+static nf_status fits_map(const struct golden *g, const nf_st *st, const char *file, const nf_weight_map *map)
+{
+    for (int64_t r = 0; r < map->rows; r++) {
+        int64_t n = 1;
+        for (int i = 0; i < map->row[r].nd; i++)
+            n *= map->row[r].dim[i];
+        NF_TRY(fits(g, st, file, map->row[r].name, n));
+    }
+    return NF_OK;
+}
+
+nf_status nf_golden_check(const struct golden *g, const nf_model *model)
+{
+    const int64_t tokens = g->rows * g->len;
+    char name[32];
+
+    NF_TRY(in_range(g, "input_ids", g->ids, 0, model->vocab - 1, 0));
+    NF_TRY(in_range(g, "labels", g->labels, 0, model->vocab - 1, -100));
+    NF_TRY(in_range(g, "segment_ids", g->segment, 0, INT32_MAX, 0));
+    if (!nf_st_find(g->values, "logits"))
+        return nf_fail(NF_EDATA, "%s/golden.safetensors: 'logits' is missing", g->dir);
+    NF_TRY(fits(g, g->values, "golden.safetensors", "logits", tokens * model->vocab));
+    for (int i = 0; i < g->hidden; i++) {
+        snprintf(name, sizeof name, "hidden.%d", i);
+        NF_TRY(fits(g, g->values, "golden.safetensors", name, tokens * model->hidden));
+    }
+    NF_TRY(fits_map(g, g->grads, "grads.safetensors", &model->map));
+    return fits_map(g, g->after, "after6.safetensors", &model->map);
 }
 
 void nf_golden_close(struct golden *g)

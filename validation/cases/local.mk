@@ -13,3 +13,7 @@ EXTRA_DIST += %D%/dataset.sh
 TESTS += %D%/resume.sh %D%/watch.sh %D%/onerror.sh
 EXTRA_DIST += %D%/resume.sh %D%/watch.sh %D%/onerror.sh
 %D%/resume.log %D%/watch.log %D%/onerror.log: src/nemafit$(EXEEXT)
+
+TESTS += %D%/golden.sh
+EXTRA_DIST += %D%/golden.sh
+%D%/golden.log: src/nemafit$(EXEEXT)

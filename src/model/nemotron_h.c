@@ -61,6 +61,17 @@ static void read_pattern(struct nf_config *c, const char *text, struct nemotron_
     }
 }
 
+/* The letters of a pattern, marks left out, are the blocks of the list. */
+static bool same_blocks(const char *pattern, const struct nemotron_h *h)
+{
+    int i = 0;
+
+    for (; *pattern && *pattern != '/'; pattern++)
+        if (*pattern != '|' && (i == h->layers || *pattern != h->pattern[i++]))
+            return false;
+    return i == h->layers;
+}
+
 static void read_layers(struct nf_config *c, struct nemotron_h *h)
 {
     const char *const lists[] = {"layers_block_type", "layer_types", NULL}, *key = "layers_block_type";
@@ -68,9 +79,11 @@ static void read_layers(struct nf_config *c, struct nemotron_h *h)
     const char *pattern = nf_config_string(c, "hybrid_override_pattern", NULL);
     int64_t declared;
 
-    if (list)
+    if (list) { /* it wins, as in transformers */
         read_list(c, list, key, h);
-    else
+        if (pattern && !same_blocks(pattern, h))
+            nf_warn("%s: hybrid_override_pattern contradicts %s, which decides", nf_json_name(c->doc), key);
+    } else
         read_pattern(c, pattern ? pattern : "ME*-", h);
     if (!h->layers)
         nf_config_fault(c, key, "the model has no block");
@@ -121,10 +134,14 @@ static void read_sizes(struct nf_config *c, struct nemotron_h *h)
     h->groups = nf_config_int(c, "n_groups", "mamba_n_groups", 8, 1, BIG);
     h->conv = nf_config_int(c, "conv_kernel", "mamba_d_conv", 4, 1, 64);
     h->chunk = nf_config_int(c, "chunk_size", "mamba_chunk_size", 128, 1, BIG);
-    h->experts = nf_config_int(c, "n_routed_experts", NULL, nf_config_int(c, "num_experts", "num_local_experts", 8, 1, 65536), 1, 65536);
+    h->experts =
+        nf_config_int(c, "n_routed_experts", NULL, nf_config_int(c, "num_experts", "num_local_experts", 8, 1, 65536), 1, 65536);
     h->k = nf_config_int(c, "num_experts_per_tok", "experts_per_token", 2, 1, 1024);
     h->expert_width = nf_config_int(c, "moe_intermediate_size", NULL, 7688, 1, BIG);
-    h->shared_width = nf_config_int(c, "moe_shared_expert_intermediate_size", NULL, 7688, 0, BIG);
+    h->shared_width = nf_config_int(c, "moe_shared_expert_intermediate_size", NULL,
+                                    is_null(c, "moe_shared_expert_intermediate_size") ? 0 : 7688, 0, BIG);
+    if (!h->shared_width) /* transformers: intermediate_size or config.intermediate_size */
+        h->shared_width = h->intermediate;
     h->expert_groups = nf_config_int(c, "n_group", NULL, 1, 1, 65536);
     h->expert_groups_kept = nf_config_int(c, "topk_group", NULL, 1, 1, 65536);
     h->scaling = nf_config_real(c, "routed_scaling_factor", NULL, 1, 0, 1e6);

@@ -138,8 +138,6 @@ static void moe(struct nf_build *b, nf_block *block, const struct nemotron_h *h)
     nf_build_vector(b, &w->correction, u, NF_BUFFER, h->experts, NAME "gate.e_score_correction_bias", i);
     nf_build_experts(b, &w->up, u, h->experts, h->expert_width, h->hidden, experts, "up_proj.weight", "up_proj");
     nf_build_experts(b, &w->down, u, h->experts, h->hidden, h->expert_width, experts, "down_proj.weight", "down_proj");
-    if (!h->shared_width)
-        return;
     nf_build_matrix(b, &w->shared_up, u, NF_PLAIN, h->shared_width, h->hidden, NAME "shared_experts.up_proj.weight", i);
     nf_build_matrix(b, &w->shared_down, u, NF_PLAIN, h->hidden, h->shared_width, NAME "shared_experts.down_proj.weight", i);
     if (h->mlp_bias) {

@@ -88,6 +88,30 @@ static void spellings(void)
     }
 }
 
+/* A shared expert of no width of its own is as wide as an MLP block, in transformers too: `intermediate_size or config...`. */
+static void shared_width(void)
+{
+    static const struct {
+        const char *value;
+        int64_t width;
+    } cases[] = {{"0", 6}, {"null", 6}, {"5", 5}};
+    const char *head = SMALL(""), *key = "\"moe_shared_expert_intermediate_size\": ";
+    const int before = (int)(strstr(head, key) - head);
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[1024];
+        nf_model *m;
+        bool right = false;
+        snprintf(text, sizeof text, "%.*s%s%s, \"hybrid_override_pattern\": \"ME\"}", before, head, key, cases[i].value);
+        if (!build(text, NULL, NULL, &m))
+            for (int64_t r = 0; r < m->map.rows; r++)
+                if (!strcmp(m->map.row[r].name, "backbone.layers.1.mixer.shared_experts.up_proj.weight"))
+                    right = m->map.row[r].dim[0] == cases[i].width;
+        tap_ok(right, "shared expert, width %s: %d", cases[i].value, (int)cases[i].width);
+        nf_model_free(m);
+    }
+}
+
 static int flagged(const nf_model *m, bool freeze)
 {
     int n = 0;
@@ -122,6 +146,7 @@ int main(void)
     tap_open();
     nano();
     spellings();
+    shared_width();
     patterns();
     tap_ok(build("{\"architectures\": [\"NemotronHForCausalLM\"], " SIZES "}", NULL, NULL, &m) == NF_OK, "by its architecture");
     nf_model_free(m);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* run.c: the commands `nemafit input.nml` and `nemafit --check input.nml`, and what both do first. */
 #include <inttypes.h>
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +11,8 @@
 #include "nemafit/signals.h"
 #include "nemafit/train.h"
 
+#define COUNTABLE 9007199254740992.0 /* 2^53: whole numbers are exact in a double up to here */
+
 /* Steps and micro-batches; what does not fit is complained of with the numbers that would. */
 static void plan_steps(struct session *s)
 {
@@ -17,6 +20,13 @@ static void plan_steps(struct session *s)
     int64_t unit = nf_mesh_ranks(s->mesh) * p->train.local_batch, G = p->train.global_batch ? p->train.global_batch : unit;
     char hint[128];
 
+    if (G / unit > INT_MAX) {
+        snprintf(hint, sizeof hint, "Change train.global_batch to at most %" PRId64, INT_MAX * unit);
+        nf_input_complain(s->input, "train", "global_batch", hint,
+                          "global_batch = %" PRId64 " is more than %d micro-batches of %" PRId64 " rows on all ranks", G,
+                          INT_MAX, unit);
+        return;
+    }
     if (G % unit) {
         int64_t below = G / unit * unit;
         if (below)
@@ -30,8 +40,16 @@ static void plan_steps(struct session *s)
     s->global_batch = p->train.global_batch = G; /* told in input.used.nml: it is not what another number of ranks would mean */
     s->micro_batches = (int)(G / unit);
     s->steps = p->train.steps;
-    if (p->train.epochs > 0)
-        s->steps = (int64_t)ceil(p->train.epochs * (double)nf_dataset_rows(s->train) / (double)G);
+    if (p->train.epochs > 0) {
+        double steps = ceil(p->train.epochs * (double)nf_dataset_rows(s->train) / (double)G);
+        if (steps > COUNTABLE) {
+            nf_input_complain(s->input, "train", "epochs", "Give a smaller train.epochs, or train.steps",
+                              "epochs = %g of %" PRId64 " rows are %g steps, more than can be counted", p->train.epochs,
+                              nf_dataset_rows(s->train), steps);
+            return;
+        }
+        s->steps = (int64_t)steps;
+    }
     if (p->optim.warmup > s->steps)
         nf_input_complain(s->input, "optim", "warmup", "Change optim.warmup to at most the number of steps",
                           "warmup = %" PRId64 " steps is longer than the run of %" PRId64, p->optim.warmup, s->steps);

@@ -36,6 +36,11 @@ says 64 'needs a number' "$NEMAFIT" --check "$tap_dir/run.nml" --ranks
 says 64 'belongs to --check' "$NEMAFIT" "$tap_dir/run.nml" --ranks 4
 says 64 'under a launcher of 2' "$MPIRUN_NP" 2 "$NEMAFIT" --check "$tap_dir/run.nml" --ranks 4
 says 64 'ep' "$MPIRUN_NP" 4 "$NEMAFIT" --check "$tap_dir/run.nml" parallel.ep=3
+says 64 'global_batch = 4294967296 is more than 2147483647 micro-batches' "$NEMAFIT" --check "$tap_dir/run.nml" train.global_batch=4294967296
+dd if=/dev/zero of="$tap_dir/zeros" bs=1 count=0 seek=40000000 2>"$tap_dir/dd.err"
+says 64 'epochs = 1e+09 of .* rows are .* more than can be counted' "$NEMAFIT" --check "$tap_dir/run.nml" train.epochs=1e9 train.steps=0 train.global_batch=0 \
+    "model.path='$srcdir/validation/cases/tiny'" "model.init='random'" "data.format='text'" \
+    "data.train='$tap_dir/zeros'" data.seq_len=2
 says 64 'not in this version' "$NEMAFIT" --check "$tap_dir/run.nml" "parallel.dispatch='fused'"
 says 71 'plug-in is missing; looked for .*none.so' env NEMAFIT_GPU_SO="$tap_dir/none.so" "$NEMAFIT" --check "$tap_dir/run.nml" "backend.device='cuda'"
 says 71 'driver on this node\|cannot be loaded' env NEMAFIT_GPU_SO="$NEMAFIT" "$NEMAFIT" --check "$tap_dir/run.nml" "backend.device='cuda'"

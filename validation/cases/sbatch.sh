@@ -9,7 +9,8 @@ cat >"$bin/mpirun" <<'EOF2'
 #!/bin/sh
 # ends with $STATUS, after a signal if $UNTIL_SIGNAL is set; says how it was called
 echo "$*" >"$CALLED"
-trap 'echo told; exit "$STATUS"' USR1 TERM
+trap 'echo told; exit "$STATUS"' USR1
+trap 'exit 1' TERM # as Open MPI's: the ranks are killed
 [ -z "$UNTIL_SIGNAL" ] || { : >"$CALLED.waiting"; i=0; while [ $i -lt 300 ]; do sleep 0.1; i=$((i + 1)); done; exit 99; }
 exit "$STATUS"
 EOF2

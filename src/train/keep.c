@@ -202,6 +202,26 @@ static nf_status answer_behind(struct keeper *k, nf_status status)
     return NF_OK;
 }
 
+nf_status nf_keeper_lost(const struct keeper *k, nf_status status)
+{
+    const nf_lease *lease[] = {k->log_lease, k->lease};
+    char *why = strdup(nf_diagnosis());
+    nf_status lost = NF_OK;
+
+    nf_diagnosis_clear();
+    for (int i = 0; i < 2 && !lost && nf_mesh_rank(k->s->mesh) == 0; i++)
+        lost = lease[i] ? nf_lease_check(lease[i]) : NF_OK;
+    lost = nf_agree(k->s->mesh, lost);
+    if (lost == NF_EEXISTS) {
+        free(why);
+        return lost;
+    }
+    nf_diagnosis_clear();
+    nf_diagnosis_set(status, why ? why : "");
+    free(why);
+    return status;
+}
+
 bool nf_keeper_retries(const struct keeper *k, int64_t step)
 {
     return k->retry_step >= 0 && step >= k->retry_step;

@@ -69,6 +69,9 @@ bool nf_keeper_retries(const struct keeper *k, int64_t step);
 nf_status nf_keeper_take(struct keeper *k, bool last);
 /* At a step boundary: commit what was written behind the steps. block: wait for it. Collective over world. Errors  agreed */
 nf_status nf_keeper_poll(struct keeper *k, bool block);
+/* A run whose directory was taken by a later one meets first what that one removed. Its status, agreed, becomes NF_EEXISTS
+ * then. Collective  world */
+nf_status nf_keeper_lost(const struct keeper *k, nf_status status);
 void nf_keeper_moved(void *mesh, int64_t bytes); /* of struct nf_snapshot_watch: tells the watchdog */
 void nf_keeper_close(struct keeper *k);          /* what is under way is given up */
 

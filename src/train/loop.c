@@ -271,6 +271,8 @@ nf_status nf_train_loop(struct session *s, struct engine *e, struct keeper *k, c
         status = nf_keeper_preflight(k);
     if (!status)
         status = steps(&l);
+    if (status == NF_EMISSING || status == NF_EIO || status == NF_EPERM)
+        status = nf_keeper_lost(k, status);
     if (status == NF_ENONFINITE && k->behind) { /* agreed: what is under way may still be committed */
         char *why = strdup(nf_diagnosis());
         (void)nf_keeper_poll(k, true);

@@ -59,7 +59,8 @@ for how in stop retry; do
     ln -s "$snapshots" "$tap_dir/run/snapshots"
     fault=0:fallocate:1:stall
     fault_dir=$snapshots
-    start run snapshot.dir="'$snapshots'" snapshot.on_error="'$how'" snapshot.keep=8
+    # a long continuation at step 10 gives the time to make room again before the last step
+    start run snapshot.dir="'$snapshots'" snapshot.on_error="'$how'" snapshot.keep=8 log.sample_prompt=x log.sample_tokens=2000
     for _ in $(seq 300); do
         struck run && break
         sleep 0.1

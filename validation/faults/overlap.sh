@@ -40,7 +40,7 @@ while [ "$i" -lt "$want" ]; do
         good "$what: the same end" same run
         ;;
     0) # the first is stopped, and its lock is lost, as when its node is away; it is woken when the second is done
-        start run
+        start run log.sample_prompt=x log.sample_tokens=2000 # long looks at steps 5 and 10: it is stopped before its end
         old=$job
         until_step run $step
         pids=$(pid_of run all)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The exchange's buffers: for the largest of the shapes that were reserved, two of each. A window is what a receiver needs for
- * one slice, staging what a sender needs, a home what a chunk comes back to. A group of one needs windows only for rows that
- * are not dense.
+ * one slice, a home what a chunk comes back to; both are common to all transports. What a sender needs is its transport's. A
+ * group of one needs windows only for rows that are not dense.
  */
 #include "exchange.h"
 
@@ -21,6 +21,15 @@ nf_status nf_exchange_new(const nf_mesh *mesh, nf_exchange **result)
     return NF_OK;
 }
 
+const struct nf_xtransport *nf_x_transport(const nf_exchange *x, const struct nf_xshape *shape)
+{
+    if (shape->dispatch == NF_FUSED)
+        return NULL;
+    if (x->ep->size == 1)
+        return &nf_x_alone;
+    return x->on_device ? &nf_x_staged : &nf_x_host;
+}
+
 void *nf_x_take(struct nf_taker *from, size_t bytes)
 {
     void *p = NULL;
@@ -34,6 +43,15 @@ static void enlarge(size_t *most, size_t bytes)
     *most = bytes > *most ? bytes : *most;
 }
 
+static void use(nf_exchange *x, const struct nf_xtransport *via)
+{
+    int i = 0;
+    while (i < NF_X_TRANSPORTS && x->used[i] && x->used[i] != via)
+        i++;
+    if (i < NF_X_TRANSPORTS)
+        x->used[i] = via;
+}
+
 void nf_exchange_reserve(nf_exchange *x, const struct nf_xshape *shape)
 {
     const size_t row = nf_x_row_bytes(shape), band = (size_t)shape->k * sizeof(float);
@@ -41,14 +59,15 @@ void nf_exchange_reserve(nf_exchange *x, const struct nf_xshape *shape)
     const size_t home = tokens * (size_t)nf_x_return_slots(x->ep, shape), packed = (size_t)nf_x_packed_rows(x->ep, shape);
     const size_t ranks = (size_t)x->ep->size;
 
+    use(x, nf_x_transport(x, shape));
     enlarge(&x->most.rows, cap * row);
     enlarge(&x->most.home_rows, home * row);
     enlarge(&x->most.home_side, home * band);
-    enlarge(&x->most.counts, ranks * ranks * (size_t)shape->chunks * 2 * sizeof(int32_t));
     if (ranks == 1) {
         enlarge(&x->most.zeros, tokens * band);
         return;
     }
+    enlarge(&x->most.counts, ranks * ranks * (size_t)shape->chunks * 2 * sizeof(int32_t));
     enlarge(&x->most.side, cap * band);
     enlarge(&x->most.chunk_rows, tokens * row);
     enlarge(&x->most.chunk_side, tokens * band);
@@ -56,35 +75,34 @@ void nf_exchange_reserve(nf_exchange *x, const struct nf_xshape *shape)
     enlarge(&x->most.packed_side, nf_x_sends_all(x->ep, shape) ? 0 : packed * band);
 }
 
-nf_status nf_exchange_commit(nf_exchange *x, nf_arena *run)
+/* What layers read. Device memory begins as zeros. */
+static nf_status windows(nf_exchange *x, nf_arena *run)
 {
-    struct nf_taker windows = {run, NF_LOW, "exchange windows", NF_OK}, staging = {run, NF_LOW, "exchange staging", NF_OK};
-
-    x->nowhere = nf_arena_counting(run);
-    if (x->on_device) {
-        NF_TRY(nf_xdevice_commit(x, run));
-        x->committed = true;
-        return NF_OK;
-    }
+    struct nf_taker from = {run, NF_LOW, "exchange windows", NF_OK};
 
     for (int i = 0; i < 2; i++) {
-        struct nf_window *w = &x->window[i];
-        w->rows = nf_x_take(&windows, x->most.rows);
-        w->side = nf_x_take(&windows, x->most.side);
-        w->ids = nf_x_take(&windows, x->most.side);
-        w->count = nf_x_take(&windows, sizeof *w->count);
-        x->home[i].rows = nf_x_take(&windows, x->most.home_rows);
-        x->home[i].side = nf_x_take(&windows, x->most.home_side);
-        w->packed = nf_x_take(&staging, x->most.packed);
-        w->packed_side = nf_x_take(&staging, x->most.packed_side);
-        w->packed_ids = nf_x_take(&staging, x->most.packed_side);
+        struct nf_rows *in = &x->at.in[i], *home = &x->at.home[i];
+        in->rows = nf_x_take(&from, x->most.rows);
+        in->side = nf_x_take(&from, x->most.side);
+        in->ids = nf_x_take(&from, x->most.side);
+        in->count = nf_x_take(&from, sizeof *in->count);
+        home->rows = nf_x_take(&from, x->most.home_rows);
+        home->side = nf_x_take(&from, x->most.home_side);
     }
-    x->zeros = nf_x_take(&staging, x->most.zeros);
-    x->counts = nf_x_take(&staging, x->most.counts);
-    NF_TRY(windows.status);
-    NF_TRY(staging.status);
-    if (!x->nowhere)
+    x->zeros = nf_x_take(&from, x->most.zeros);
+    NF_TRY(from.status);
+    if (!x->nowhere && !x->on_device)
         memset(x->zeros, 0, x->most.zeros);
+    return NF_OK;
+}
+
+nf_status nf_exchange_commit(nf_exchange *x, nf_arena *run)
+{
+    x->nowhere = nf_arena_counting(run);
+    NF_TRY(windows(x, run));
+    for (int i = 0; i < NF_X_TRANSPORTS && x->used[i]; i++)
+        if (x->used[i]->commit)
+            NF_TRY(x->used[i]->commit(x, run));
     x->committed = true;
     return NF_OK;
 }
@@ -93,6 +111,9 @@ void nf_exchange_free(nf_exchange *x)
 {
     if (!x)
         return;
+    for (int i = 0; i < NF_X_TRANSPORTS && x->used[i]; i++)
+        if (x->used[i]->free)
+            x->used[i]->free(x);
     nf_xdevice_free(x);
     for (nf_xplan *p = x->dry, *after; p; p = after) {
         after = p->next_dry;

@@ -1,93 +1,137 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the files of the token exchange share: exchange.c (buffers), xsend.c (out), xreturn.c (home), xshape.c (sizes), xplan.c
- * (a layer's plan), xcounts.c (counts and passes), xwindow.c (which rows belong to a slice).
+ * What the files of the token exchange share.
+ *
+ *   exchange.c   windows, and which transport serves a shape        xplan.c    a layer's plan
+ *   xtrip.c      a slice out and home, whoever carries it           xshape.c   sizes
+ *   xcounts.c    counts over MPI, and the passes they give          xwindow.c  which rows belong to a slice
+ *
+ * A transport is a table of functions; a plan carries the one that serves it:
+ *
+ *   xalone.c     a group of one                                     xhost.c    host memory over MPI (walk: xsend.c, xreturn.c)
+ *   xstaged.c    device memory over MPI, through pinned memory
  *
  * All lists are in chunk order; `pairs` are arrays [chunks][P] of numbers between this rank and each rank of ep.
- *
- * On device memory (xdevice.c) what travels is staged: everything here works on pinned memory of the host, and what layers read
- * is copied to its place on the device. A group of one stays on the device and asks for no counts.
  */
 #ifndef NEMAFIT_MESH_EXCHANGE_H
 #define NEMAFIT_MESH_EXCHANGE_H
 
 #include "beat.h"
 
-/* Where layers find rows on the device; all NULL on the host, where they find the windows themselves. */
-struct nf_device_rows {
+/* Rows, their side bands [rows, k], expert ids [rows, k] and number; as much of it as is needed. */
+struct nf_rows {
     void *rows;
     float *side;
     int32_t *ids, *count;
 };
 
-/* Two of each: slices in flight outwards, slices in flight home, chunks at home. */
+/* Two of each: slices in flight outwards, what of them is packed by the sender, chunks at home. */
+struct nf_xbuffers {
+    struct nf_rows in[2], packed[2], home[2];
+};
+
+/* Who is in them. */
 struct nf_window {
     const nf_xplan *plan;
     int slice;
     nf_event event; /* of the slice sent last from this staging and into this window */
-    void *rows;
-    float *side;
-    int32_t *ids;
-    int32_t *count;
-    void *packed; /* rows on their way out */
-    float *packed_side;
-    int32_t *packed_ids;
     struct nf_received received;
-    struct nf_device_rows on; /* device: what `received` shows */
 };
-
 struct nf_home {
     const nf_xplan *plan;
     int chunk;
-    void *rows;
-    float *side;
     bool has_side;
-    struct nf_device_rows on;
 };
+
+/* One slice on its way, out or home. */
+struct nf_trip {
+    nf_exchange *x;
+    nf_xplan *plan;
+    const nf_group *ep;
+    struct nf_slice slice;
+    int turn;                 /* which of the two buffers */
+    struct nf_window *window; /* out; `received` shows x->at.in[turn], and a transport may make it show other memory */
+    const char *rows;         /* out: of the chunk's first token; home: partial rows in the order of arrival, dense */
+    const float *side;        /* likewise, or NULL */
+    size_t stride, row;       /* bytes */
+    int k;
+    int32_t first, local; /* this rank's experts */
+};
+
+/*
+ * A transport. Arguments are checked; on a virtual mesh or a dry queue only commit is called, whose arena then counts. On a
+ * device layers read and write device memory, whatever the transport does between.
+ */
+struct nf_xtransport {
+    const char *name;
+    /* nf_xplan_slices() leaves the plan's send, recv, before, window and passes on the host; else the transport knows them
+     * elsewhere, and counts the bytes of its trips itself. */
+    bool host_counts;
+    /* What it needs besides the windows x->at, for x->most. NULL: nothing. Called once. */
+    nf_status (*commit)(nf_exchange *x, nf_arena *run);
+    void (*free)(nf_exchange *x); /* may be NULL; also after a commit that failed */
+    /* The functions of mesh.h. Each file says where its transport blocks the host. */
+    nf_status (*counts)(nf_queue *queue, nf_xplan *plan, nf_event *event); /* of plan->given */
+    nf_status (*slices)(nf_queue *queue, nf_xplan *plan);                  /* sets plan->slices */
+    nf_status (*out)(nf_queue *queue, struct nf_trip *trip, nf_event *event);
+    nf_status (*back)(nf_queue *queue, struct nf_trip *trip, nf_event *event);
+};
+
+extern const struct nf_xtransport nf_x_alone, nf_x_host, nf_x_staged;
+enum { NF_X_TRANSPORTS = 4 }; /* that can serve one exchange */
 
 struct nf_exchange {
     nf_mesh *mesh;
     const nf_group *ep;
     bool committed, nowhere; /* nowhere: its memory was only counted */
     bool on_device;
-    struct { /* bytes, the largest of all shapes reserved */
+    const struct nf_xtransport *used[NF_X_TRANSPORTS]; /* by the shapes reserved */
+    struct {                                           /* bytes, the largest of all shapes reserved */
         size_t rows, side, packed, packed_side, home_rows, home_side, zeros, counts, chunk_rows, chunk_side;
     } most;
+    struct nf_xbuffers at; /* what layers read: windows and homes. Host: packed too */
     struct nf_window window[2];
     struct nf_home home[2];
     nf_event back[2];
     unsigned outs, backs, homes; /* calls so far; the low bit chooses */
     float *zeros;                /* a side band nobody filled */
-    int32_t *counts;             /* [P][chunks][P][2] */
+    int32_t *counts;             /* [P][chunks][P][2], host */
     const nf_xplan *counting;    /* whose counts lie there */
     nf_xplan *dry;               /* plans of dry runs: a counting arena has no memory for them */
     struct nf_xhost *hosts;      /* device: the host's side of plans */
-    void *pinned;                /* device: windows and staging of the host, one block */
-    void *chunk_rows;            /* device: rows of a slice before they leave, as they lay there */
-    float *chunk_side;
+    struct {
+        void *pinned; /* one block for all of it */
+        struct nf_xbuffers at;
+        struct nf_rows chunk; /* what goes down: rows that leave, or partial rows that return, as they lay on the device */
+    } staged;
 };
 
 struct nf_xplan {
     nf_exchange *x;
+    const struct nf_xtransport *via;
     struct nf_xshape shape;
     nf_xplan *next_dry;
     int64_t chunk_tokens, slots;
-    int64_t tokens;            /* of this rank */
-    const int32_t *ids;        /* device: the host's copy, own_ids; a group of one has none */
-    const int32_t *device_ids; /* device: as they were given */
-    int32_t *own_ids;
-    int32_t *where;        /* [T, slots] */
-    int32_t *device_where; /* device: what layers read */
-    int32_t *list;         /* [chunks][chunk_tokens * slots] tokens by destination, ascending; NULL: all to everybody */
-    int32_t *send;         /* pairs: rows of this rank to d */
-    int32_t *recv;         /* pairs: rows from s to this rank */
-    int32_t *before;       /* pairs: rows of lower ranks to d */
-    int64_t *window;       /* [chunks] received rows of one pass */
-    int32_t *passes;       /* [chunks] */
+    int64_t tokens;       /* of this rank */
+    const int32_t *given; /* ids as they were given */
+    const int32_t *ids;   /* where the host reads them */
+    int32_t *own_ids;     /* device: the host's copy */
+    int32_t *where;       /* [T, slots] what layers read */
+    int32_t *host_where;  /* where the host makes it; host: the same */
+    int32_t *list;        /* [chunks][chunk_tokens * slots] tokens by destination, ascending; NULL: all to everybody */
+    int32_t *send;        /* pairs: rows of this rank to d */
+    int32_t *recv;        /* pairs: rows from s to this rank */
+    int32_t *before;      /* pairs: rows of lower ranks to d */
+    int64_t *window;      /* [chunks] received rows of one pass */
+    int32_t *passes;      /* [chunks] */
     int slices;
     bool counted;
     nf_event event;
+    const int32_t *overflow; /* nf_xplan_overflow() */
 };
+
+/* Who serves a shape, on every rank of ep alike; NULL: nobody can (exchange.c). */
+const struct nf_xtransport *nf_x_transport(const nf_exchange *x, const struct nf_xshape *shape);
 
 /* Shapes (xshape.c). */
 int nf_x_local_experts(const nf_group *ep, const struct nf_xshape *shape);
@@ -109,26 +153,33 @@ struct nf_taker {
 };
 void *nf_x_take(struct nf_taker *from, size_t bytes);
 
-/* Device memory (xdevice.c). Without a device they are not called. */
-nf_status nf_xdevice_commit(nf_exchange *x, nf_arena *run);
-void nf_xdevice_free(nf_exchange *x);
-/* The host's side of the plan at this address of a device's arena: of the one that lay there before, or new. */
-nf_status nf_xdevice_plan(nf_exchange *x, void *address, const struct nf_xshape *shape, nf_xplan **plan);
-nf_status nf_xdevice_counts(nf_queue *queue, nf_xplan *plan, const int32_t *ids);
-nf_status nf_xdevice_where(nf_queue *queue, nf_xplan *plan);
-/* Rows and sides of a slice's chunk into the host's staging; *rows and *side are then addressed as the layer's were. */
-nf_status nf_xdevice_down(nf_queue *queue, const nf_xplan *plan, const struct nf_slice *slice, const char **rows,
-                          size_t *stride, const float **side);
-nf_status nf_xdevice_received(nf_queue *queue, struct nf_window *w, int64_t count, bool side, nf_event *event);
-nf_status nf_xdevice_partial(nf_queue *queue, const nf_xplan *plan, int64_t count, const char **rows, const float **side);
-nf_status nf_xdevice_home(nf_queue *queue, const nf_xplan *plan, struct nf_home *home, nf_event *event);
-/* A group of one. */
-nf_status nf_xdevice_stay(nf_queue *queue, const nf_xplan *plan, struct nf_window *w, const struct nf_slice *slice,
-                          const char *rows, size_t stride, const float *side, nf_event *event);
-nf_status nf_xdevice_return(nf_queue *queue, const nf_xplan *plan, struct nf_home *home, const struct nf_slice *slice,
-                            const char *rows, const float *side, nf_event *event);
+/* Pieces of one block; with base NULL only their sum (xdevice.c). */
+struct nf_pieces {
+    char *base;
+    size_t at;
+};
+void *nf_x_piece(struct nf_pieces *p, size_t bytes);
 
-/* Plans (xplan.c). */
+/* On a device (xdevice.c): ids as the host's copy, for which it waits; `where` as the device's. */
+nf_status nf_xdevice_ids(nf_queue *queue, nf_xplan *plan);
+nf_status nf_xdevice_where(nf_queue *queue, nf_xplan *plan);
+
+/* Counts over MPI, of plan->ids: destinations and lists of this rank, and the matrix, which travels meanwhile. slices waits for
+ * it (xcounts.c). */
+nf_status nf_xcounts_check(const nf_xplan *plan); /* NF_EBUG: an id of no expert */
+nf_status nf_xcounts_start(nf_xplan *plan, nf_event *event);
+nf_status nf_xcounts_slices(nf_queue *queue, nf_xplan *plan);
+
+/* The walk over MPI on memory of the host (xsend.c, xreturn.c): out of the trip's rows into `in`; home from its rows. */
+nf_status nf_xmpi_out(struct nf_trip *trip, const struct nf_rows *in, const struct nf_rows *packed, nf_event *event);
+nf_status nf_xmpi_back(struct nf_trip *trip, const struct nf_rows *home, nf_event *event);
+
+/* Plans (xplan.c): their part of the arena, and *plan if the run is dry; then the whole plan but for what nf_xplan_new() fills
+ * in, for memory of the host and of a device (xdevice.c), whose pinned half is freed with the exchange. */
+nf_status nf_xplan_header(nf_exchange *x, struct nf_taker *from, bool dry, void **address, nf_xplan **plan);
+nf_status nf_xplan_on_host(nf_exchange *x, struct nf_taker *from, const struct nf_xshape *shape, bool dry, nf_xplan **plan);
+nf_status nf_xdevice_plan(nf_exchange *x, struct nf_taker *from, const struct nf_xshape *shape, bool dry, nf_xplan **plan);
+void nf_xdevice_free(nf_exchange *x);
 int64_t nf_xplan_token0(const nf_xplan *plan, int chunk);
 int64_t nf_xplan_chunk_rows(const nf_xplan *plan, int chunk); /* tokens of this rank in it */
 bool nf_xplan_only_counted(nf_queue *queue, const nf_xplan *plan);

@@ -21,12 +21,16 @@ libnf_a_SOURCES += \
 	%D%/watch_node.c \
 	%D%/watch_start.c \
 	%D%/watch_tell.c \
+	%D%/xalone.c \
 	%D%/xcounts.c \
 	%D%/xdevice.c \
+	%D%/xhost.c \
 	%D%/xplan.c \
 	%D%/xreturn.c \
 	%D%/xsend.c \
 	%D%/xshape.c \
+	%D%/xstaged.c \
+	%D%/xtrip.c \
 	%D%/xwindow.c
 
 nf_gpu_sources += %D%/cuda/table.c %D%/cuda/comm.h %D%/cuda/kernels.cu %D%/cuda/nccl.c

@@ -23,8 +23,19 @@ static bool insert(int32_t *where, int *n, int32_t d)
     return true;
 }
 
+nf_status nf_xcounts_check(const nf_xplan *plan)
+{
+    const int k = plan->shape.k;
+
+    for (int64_t i = 0; i < plan->tokens * k; i++)
+        if (plan->ids[i] < -1 || plan->ids[i] >= plan->shape.experts)
+            return nf_fail(NF_EBUG, "token %lld is routed to expert %d of %d", (long long)(i / k), plan->ids[i],
+                           plan->shape.experts);
+    return NF_OK;
+}
+
 /* Destinations of every token into `where`, and their numbers into mine [chunks][P][2]. */
-static nf_status destinations(nf_xplan *plan, int32_t *mine)
+static void destinations(nf_xplan *plan, int32_t *mine)
 {
     const int k = plan->shape.k, ranks = plan->x->ep->size, local = nf_x_local_experts(plan->x->ep, &plan->shape);
     const bool all = nf_x_sends_all(plan->x->ep, &plan->shape);
@@ -32,7 +43,7 @@ static nf_status destinations(nf_xplan *plan, int32_t *mine)
     memset(mine, 0, (size_t)plan->shape.chunks * (size_t)ranks * 2 * sizeof *mine);
     for (int64_t t = 0; t < plan->tokens; t++) {
         const int32_t *ids = plan->ids + t * k;
-        int32_t *where = plan->where + t * plan->slots;
+        int32_t *where = plan->host_where + t * plan->slots;
         int32_t *count = mine + t / plan->chunk_tokens * ranks * 2;
         int n = 0;
         for (int d = 0; all && d < ranks; d++, n++) {
@@ -42,8 +53,6 @@ static nf_status destinations(nf_xplan *plan, int32_t *mine)
         for (int j = 0; j < k; j++) {
             if (ids[j] == -1)
                 continue;
-            if (ids[j] < 0 || ids[j] >= plan->shape.experts)
-                return nf_fail(NF_EBUG, "token %lld is routed to expert %d of %d", (long long)t, ids[j], plan->shape.experts);
             int d = ids[j] / local;
             if (!all && insert(where, &n, d))
                 count[2 * d]++;
@@ -52,7 +61,6 @@ static nf_status destinations(nf_xplan *plan, int32_t *mine)
         for (; n < plan->slots; n++)
             where[n] = -1;
     }
-    return NF_OK;
 }
 
 /* Lists by destination, tokens ascending; `where` becomes the place in the chunk's list, which is the place of the returned
@@ -71,7 +79,7 @@ static void lists(nf_xplan *plan, const int32_t *mine)
             base += send[d];
         }
         for (int64_t t = first; t < first + n; t++) {
-            int32_t *where = plan->where + t * plan->slots;
+            int32_t *where = plan->host_where + t * plan->slots;
             for (int64_t i = 0; i < plan->slots && where[i] >= 0; i++) {
                 where[i] = next[where[i]]++;
                 if (plan->list)
@@ -81,43 +89,25 @@ static void lists(nf_xplan *plan, const int32_t *mine)
     }
 }
 
-nf_status nf_xplan_counts(nf_queue *queue, nf_xplan *plan, const int32_t *ids, int64_t tokens, nf_event *event)
+nf_status nf_xcounts_start(nf_xplan *plan, nf_event *event)
 {
     nf_exchange *x = plan->x;
     const size_t each = (size_t)plan->shape.chunks * (size_t)x->ep->size * 2;
     struct nf_op *op;
 
-    NF_CHECK(tokens >= 0 && tokens <= plan->shape.tokens);
-    nf_beat_call(x->ep, NF_CALL_COUNTS);
-    plan->tokens = tokens;
-    plan->ids = ids;
-    plan->counted = false;
-    plan->slices = plan->shape.chunks;
-    plan->event = *event = NF_DONE;
-    const size_t sent = ((size_t)x->ep->size - 1) * each * sizeof *x->counts;
-    x->mesh->traffic.dispatch += sent;
-    nf_queue_count_sent(queue, (double)sent);
-    if (nf_xplan_only_counted(queue, plan))
-        return NF_OK;
-    if (x->on_device)
-        NF_TRY(nf_xdevice_counts(queue, plan, ids));
-    if (x->on_device && x->ep->size == 1)
-        return NF_OK;
-    NF_CHECK(x->committed && x->most.counts >= each * (size_t)x->ep->size * sizeof *x->counts);
+    NF_CHECK(x->most.counts >= each * (size_t)x->ep->size * sizeof *x->counts);
     if (x->counting)
         return nf_fail(NF_EBUG, "a plan is counted while the slices of another have not been asked for");
     int32_t *mine = x->counts + (size_t)x->ep->rank * each;
+    NF_TRY(nf_xcounts_check(plan));
     x->counting = plan;
-    NF_TRY(destinations(plan, mine));
-    if (x->ep->size > 1) {
-        NF_TRY(nf_op_new(x->mesh, 1, 0, &op));
-        NF_MPI(MPI_Iallgather(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, x->counts, (int)each, MPI_INT32_T, x->ep->comm,
-                              nf_op_request(op)));
-        NF_TRY(nf_op_start(op, NULL, event));
-    }
-    plan->event = *event;
+    destinations(plan, mine);
+    NF_TRY(nf_op_new(x->mesh, 1, 0, &op));
+    NF_MPI(
+        MPI_Iallgather(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, x->counts, (int)each, MPI_INT32_T, x->ep->comm, nf_op_request(op)));
+    NF_TRY(nf_op_start(op, NULL, event));
     lists(plan, mine);
-    return x->on_device ? nf_xdevice_where(queue, plan) : NF_OK;
+    return NF_OK;
 }
 
 /* Passes of one chunk, and this rank's neighbours in it. */
@@ -148,22 +138,15 @@ static void derive(nf_xplan *plan, int chunk)
     plan->passes[chunk] = most_rows > w ? (int32_t)((most_rows + w - 1) / w) : 1;
 }
 
-nf_status nf_xplan_slices(nf_queue *queue, nf_xplan *plan, int *slices)
+nf_status nf_xcounts_slices(nf_queue *queue, nf_xplan *plan)
 {
-    nf_exchange *x = plan->x;
-
-    if (!nf_xplan_only_counted(queue, plan) && !plan->counted) {
-        NF_CHECK(x->counting == plan);
-        if (x->ep->size > 1)
-            NF_TRY(nf_event_host_wait(nf_queue_device(queue), plan->event));
-        plan->slices = 0;
-        for (int c = 0; c < plan->shape.chunks; c++) {
-            derive(plan, c);
-            plan->slices += plan->passes[c];
-        }
-        plan->counted = true;
-        x->counting = NULL;
+    NF_CHECK(plan->x->counting == plan);
+    NF_TRY(nf_event_host_wait(nf_queue_device(queue), plan->event));
+    plan->slices = 0;
+    for (int c = 0; c < plan->shape.chunks; c++) {
+        derive(plan, c);
+        plan->slices += plan->passes[c];
     }
-    *slices = plan->slices;
+    plan->x->counting = NULL;
     return NF_OK;
 }

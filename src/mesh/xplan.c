@@ -7,9 +7,11 @@
 
 #include <stdlib.h>
 
-static nf_status shape_check(const nf_group *ep, const struct nf_xshape *s)
+static nf_status shape_check(const nf_exchange *x, const struct nf_xshape *s)
 {
-    if (s->dispatch == NF_FUSED)
+    const nf_group *ep = x->ep;
+
+    if (!nf_x_transport(x, s))
         return nf_fail(NF_ENOTIMPL, "dispatch 'fused' needs peer windows; this transport has none");
     NF_CHECK(s->tokens >= 0 && s->width >= 0 && s->k >= 1 && s->chunks >= 1 && s->row_pad >= 1 && s->recv_factor > 0);
     NF_CHECK(s->experts >= ep->size && s->experts % ep->size == 0 && s->k <= s->experts);
@@ -17,60 +19,88 @@ static nf_status shape_check(const nf_group *ep, const struct nf_xshape *s)
     return NF_OK;
 }
 
-/* The plan itself: NULL where arenas only count. */
-static nf_status header(nf_exchange *x, nf_arena *arena, enum nf_end end, const struct nf_xshape *shape, bool dry,
-                        nf_xplan **plan)
+nf_status nf_xplan_header(nf_exchange *x, struct nf_taker *from, bool dry, void **address, nf_xplan **plan)
 {
-    void *p;
+    *address = nf_x_take(from, sizeof **plan);
+    NF_TRY(from->status);
+    if (!dry)
+        return NF_OK;
+    nf_xplan *p = calloc(1, sizeof *p);
+    if (!p)
+        return nf_fail(NF_ENOMEM, "no memory for the plan of a dry run");
+    p->next_dry = x->dry;
+    *plan = x->dry = p;
+    return NF_OK;
+}
 
-    NF_TRY(nf_arena_get(arena, end, sizeof **plan, "exchange plan", &p));
-    if (x->on_device && !dry)
-        return nf_xdevice_plan(x, p, shape, plan);
-    if (dry) {
-        p = malloc(sizeof **plan);
-        if (!p)
-            return nf_fail(NF_ENOMEM, "no memory for the plan of a dry run");
-    }
-    *plan = p;
-    **plan = (nf_xplan){.x = x};
-    if (dry) {
-        (*plan)->next_dry = x->dry;
-        x->dry = *plan;
-    }
+nf_status nf_xplan_on_host(nf_exchange *x, struct nf_taker *from, const struct nf_xshape *shape, bool dry, nf_xplan **plan)
+{
+    const size_t word = sizeof(int32_t), chunks = (size_t)shape->chunks, pairs = chunks * (size_t)x->ep->size;
+    const size_t places = chunks * (size_t)(nf_x_chunk_tokens(shape) * nf_x_return_slots(x->ep, shape));
+    nf_xplan p = {0};
+    void *address;
+
+    NF_TRY(nf_xplan_header(x, from, dry, &address, plan));
+    p.where = p.host_where = nf_x_take(from, places * word);
+    p.list = nf_x_sends_all(x->ep, shape) ? NULL : nf_x_take(from, places * word);
+    p.send = nf_x_take(from, pairs * word);
+    p.recv = nf_x_take(from, pairs * word);
+    p.before = nf_x_take(from, pairs * word);
+    p.window = nf_x_take(from, chunks * sizeof *p.window);
+    p.passes = nf_x_take(from, chunks * word);
+    NF_TRY(from->status);
+    if (dry)
+        return NF_OK;
+    *plan = address;
+    **plan = p;
     return NF_OK;
 }
 
 nf_status nf_xplan_new(nf_queue *queue, nf_exchange *x, nf_arena *arena, enum nf_end end, const struct nf_xshape *shape,
                        nf_xplan **plan)
 {
-    const size_t word = sizeof(int32_t);
     const bool dry = nf_arena_counting(arena) || nf_queue_is_dry(queue);
-    nf_xplan *p = NULL;
-
-    NF_TRY(shape_check(x->ep, shape));
-    NF_TRY(header(x, arena, end, shape, dry, &p));
-    p->shape = *shape;
-    p->chunk_tokens = nf_x_chunk_tokens(shape);
-    p->slots = nf_x_return_slots(x->ep, shape);
-    const size_t chunks = (size_t)shape->chunks, pairs = chunks * (size_t)x->ep->size;
-    const size_t places = chunks * (size_t)(p->chunk_tokens * p->slots);
     struct nf_taker from = {arena, end, "exchange plan", NF_OK};
-    if (x->on_device) { /* the rest is the host's */
-        p->device_where = nf_x_take(&from, places * word);
-        NF_TRY(from.status);
-        *plan = p;
+
+    NF_TRY(shape_check(x, shape));
+    NF_TRY((x->on_device ? nf_xdevice_plan : nf_xplan_on_host)(x, &from, shape, dry, plan));
+    (*plan)->x = x;
+    (*plan)->via = nf_x_transport(x, shape);
+    (*plan)->shape = *shape;
+    (*plan)->chunk_tokens = nf_x_chunk_tokens(shape);
+    (*plan)->slots = nf_x_return_slots(x->ep, shape);
+    return NF_OK;
+}
+
+nf_status nf_xplan_counts(nf_queue *queue, nf_xplan *plan, const int32_t *ids, int64_t tokens, nf_event *event)
+{
+    nf_exchange *x = plan->x;
+    const size_t sent = ((size_t)x->ep->size - 1) * (size_t)plan->shape.chunks * (size_t)x->ep->size * 2 * sizeof(int32_t);
+
+    NF_CHECK(tokens >= 0 && tokens <= plan->shape.tokens);
+    nf_beat_call(x->ep, NF_CALL_COUNTS);
+    plan->tokens = tokens;
+    plan->ids = plan->given = ids;
+    plan->counted = false;
+    plan->slices = plan->shape.chunks;
+    plan->event = *event = NF_DONE;
+    x->mesh->traffic.dispatch += sent;
+    nf_queue_count_sent(queue, (double)sent);
+    if (nf_xplan_only_counted(queue, plan))
         return NF_OK;
+    NF_CHECK(x->committed);
+    NF_TRY(plan->via->counts(queue, plan, event));
+    plan->event = *event;
+    return NF_OK;
+}
+
+nf_status nf_xplan_slices(nf_queue *queue, nf_xplan *plan, int *slices)
+{
+    if (!nf_xplan_only_counted(queue, plan) && !plan->counted) {
+        NF_TRY(plan->via->slices(queue, plan));
+        plan->counted = true;
     }
-    p->where = nf_x_take(&from, places * word);
-    if (!nf_x_sends_all(x->ep, shape))
-        p->list = nf_x_take(&from, places * word);
-    p->send = nf_x_take(&from, pairs * word);
-    p->recv = nf_x_take(&from, pairs * word);
-    p->before = nf_x_take(&from, pairs * word);
-    p->window = nf_x_take(&from, chunks * sizeof *p->window);
-    p->passes = nf_x_take(&from, chunks * word);
-    NF_TRY(from.status);
-    *plan = p;
+    *slices = plan->slices;
     return NF_OK;
 }
 
@@ -112,8 +142,7 @@ struct nf_slice nf_xplan_slice(const nf_xplan *plan, int slice)
 
 const int32_t *nf_xplan_overflow(const nf_xplan *plan)
 {
-    (void)plan;
-    return NULL; /* passes follow from counts: nothing can be left over */
+    return plan->overflow;
 }
 
 int64_t nf_xplan_overflow_slices(const nf_xplan *plan)

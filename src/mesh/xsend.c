@@ -1,29 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One slice on its way out.
+ * One slice on its way out over MPI, on memory of the host.
  *
  * Messages between two ranks are matched by their order: every rank of ep walks the same slices in the same order, and both
  * sides know from the counts which messages are empty and are not sent. Receives are posted first; then each destination's rows
  * are packed and sent at once, the next rank first, so that not all begin with rank 0. What stays here is copied last, while
- * the rest travels. A group of one receives the sender's own rows if they are dense.
+ * the rest travels.
  */
 #include "exchange.h"
 
 #include <string.h>
 
-/* One slice on its way: what all steps below need. */
-struct trip {
-    const nf_xplan *plan;
-    const nf_exchange *x;
-    const nf_group *ep;
-    struct nf_window *w;
-    struct nf_slice slice;
+/* What all steps below need. */
+struct walk {
+    const struct nf_trip *t;
+    const struct nf_rows *in, *packed;
     struct nf_op *op;
-    const char *rows;
-    size_t stride, row; /* bytes */
-    const float *side;
-    int k;
-    int32_t first, local; /* this rank's experts */
 };
 
 static int32_t to_local(int32_t id, int32_t first, int32_t local)
@@ -31,101 +23,98 @@ static int32_t to_local(int32_t id, int32_t first, int32_t local)
     return id >= first && id < first + local ? id - first : -1;
 }
 
-static const int32_t *list_to(const struct trip *t, int d)
+static const int32_t *list_to(const struct nf_trip *t, int d)
 {
     const nf_xplan *p = t->plan;
     return p->list + t->slice.chunk * p->chunk_tokens * p->slots + nf_xwindow_base(p, t->slice.chunk, d);
 }
 
-static void post_receives(const struct trip *t)
+static void post_receives(const struct walk *w)
 {
+    const struct nf_trip *t = w->t;
+
     for (int i = 1; i < t->ep->size; i++) {
         int s = (t->ep->rank + t->ep->size - i) % t->ep->size;
         struct nf_span in = nf_xwindow_received(t->plan, &t->slice, s);
         size_t n = (size_t)(in.end - in.begin), band = n * (size_t)t->k * sizeof(float);
-        nf_op_recv(t->op, t->ep->comm, (char *)t->w->rows + (size_t)in.begin * t->row, n * t->row, s, NF_TAG_ROWS);
+        nf_op_recv(w->op, t->ep->comm, (char *)w->in->rows + (size_t)in.begin * t->row, n * t->row, s, NF_TAG_ROWS);
         if (t->side)
-            nf_op_recv(t->op, t->ep->comm, t->w->side + in.begin * t->k, band, s, NF_TAG_SIDE);
-        nf_op_recv(t->op, t->ep->comm, t->w->ids + in.begin * t->k, band, s, NF_TAG_IDS);
+            nf_op_recv(w->op, t->ep->comm, w->in->side + in.begin * t->k, band, s, NF_TAG_SIDE);
+        nf_op_recv(w->op, t->ep->comm, w->in->ids + in.begin * t->k, band, s, NF_TAG_IDS);
     }
 }
 
-/* Rows, sides and ids of n listed tokens. */
-static void pack(const struct trip *t, const int32_t *token, int64_t n, char *rows, float *side, int32_t *ids, int32_t first)
+static void send_to(const struct walk *w, int d, int64_t n, const void *rows, const float *side, const int32_t *ids)
+{
+    const struct nf_trip *t = w->t;
+    const size_t band = (size_t)(n * t->k) * sizeof(float);
+
+    nf_op_send(w->op, t->ep->comm, rows, (size_t)n * t->row, d, NF_TAG_ROWS);
+    if (t->side)
+        nf_op_send(w->op, t->ep->comm, side, band, d, NF_TAG_SIDE);
+    nf_op_send(w->op, t->ep->comm, ids, band, d, NF_TAG_IDS);
+}
+
+/* Rows, sides and ids of n listed tokens, from row `at` of `to` on; ids as those of the rank with experts from `first` on. */
+static void pack(const struct nf_trip *t, const int32_t *token, int64_t n, const struct nf_rows *to, int64_t at, int32_t first)
 {
     const int k = t->k;
+    const int64_t token0 = t->slice.token0;
+    char *rows = (char *)to->rows + (size_t)at * t->row;
+    float *side = to->side + at * k;
+    int32_t *ids = to->ids + at * k;
 
     for (int64_t i = 0; i < n; i++)
-        memcpy(rows + (size_t)i * t->row, t->rows + (size_t)token[i] * t->stride, t->row);
+        memcpy(rows + (size_t)i * t->row, t->rows + (size_t)(token[i] - token0) * t->stride, t->row);
     for (int64_t i = 0; i < n && t->side; i++)
-        memcpy(side + i * k, t->side + (int64_t)token[i] * k, (size_t)k * sizeof *side);
+        memcpy(side + i * k, t->side + (token[i] - token0) * k, (size_t)k * sizeof *side);
     for (int64_t i = 0; i < n; i++)
         for (int j = 0; j < k; j++)
             ids[i * k + j] = to_local(t->plan->ids[(int64_t)token[i] * k + j], first, t->local);
 }
 
-static void send_listed(const struct trip *t)
+static void send_listed(const struct walk *w)
 {
+    const struct nf_trip *t = w->t;
     int64_t at = 0;
 
     for (int i = 1; i < t->ep->size; i++) {
         int d = (t->ep->rank + i) % t->ep->size;
         struct nf_span out = nf_xwindow_sent(t->plan, &t->slice, d);
         int64_t n = out.end - out.begin;
-        char *rows = (char *)t->w->packed + (size_t)at * t->row;
-        float *side = t->w->packed_side + at * t->k;
-        int32_t *ids = t->w->packed_ids + at * t->k;
-        size_t band = (size_t)(n * t->k) * sizeof(float);
-        pack(t, list_to(t, d) + out.begin, n, rows, side, ids, d * t->local);
-        nf_op_send(t->op, t->ep->comm, rows, (size_t)n * t->row, d, NF_TAG_ROWS);
-        if (t->side)
-            nf_op_send(t->op, t->ep->comm, side, band, d, NF_TAG_SIDE);
-        nf_op_send(t->op, t->ep->comm, ids, band, d, NF_TAG_IDS);
+        pack(t, list_to(t, d) + out.begin, n, w->packed, at, d * t->local);
+        send_to(w, d, n, (char *)w->packed->rows + (size_t)at * t->row, w->packed->side + at * t->k,
+                w->packed->ids + at * t->k);
         at += n;
     }
     struct nf_span out = nf_xwindow_sent(t->plan, &t->slice, t->ep->rank);
     struct nf_span in = nf_xwindow_received(t->plan, &t->slice, t->ep->rank);
-    pack(t, list_to(t, t->ep->rank) + out.begin, out.end - out.begin, (char *)t->w->rows + (size_t)in.begin * t->row,
-         t->w->side + in.begin * t->k, t->w->ids + in.begin * t->k, t->first);
-}
-
-static void copy_rows(char *to, const char *from, size_t stride, size_t row, int64_t n)
-{
-    if (stride == row) {
-        memcpy(to, from, (size_t)n * row);
-        return;
-    }
-    for (int64_t i = 0; i < n; i++)
-        memcpy(to + (size_t)i * row, from + (size_t)i * stride, row);
+    pack(t, list_to(t, t->ep->rank) + out.begin, out.end - out.begin, w->in, in.begin, t->first);
 }
 
 /* Nothing is listed: the chunk as it lies goes to everybody; the receiver makes the ids its own. */
-static void send_all(const struct trip *t)
+static void send_all(const struct walk *w)
 {
-    const int64_t n = t->slice.tokens, first = t->slice.token0;
-    const char *rows = t->rows + (size_t)first * t->stride;
-    const float *side = t->side ? t->side + first * t->k : NULL;
-    const int32_t *ids = t->plan->ids + first * t->k;
+    const struct nf_trip *t = w->t;
+    const int64_t n = t->slice.tokens;
+    const int32_t *ids = t->plan->ids + t->slice.token0 * t->k;
     const size_t band = (size_t)(n * t->k) * sizeof(float);
+    const char *rows = t->rows;
 
     if (n == 0)
         return;
     if (t->stride != t->row) {
-        copy_rows(t->w->packed, rows, t->stride, t->row, n);
-        rows = t->w->packed;
+        for (int64_t i = 0; i < n; i++)
+            memcpy((char *)w->packed->rows + (size_t)i * t->row, rows + (size_t)i * t->stride, t->row);
+        rows = w->packed->rows;
     }
-    for (int i = 1; i < t->ep->size; i++) {
-        int d = (t->ep->rank + i) % t->ep->size;
-        nf_op_send(t->op, t->ep->comm, rows, (size_t)n * t->row, d, NF_TAG_ROWS);
-        if (side)
-            nf_op_send(t->op, t->ep->comm, side, band, d, NF_TAG_SIDE);
-        nf_op_send(t->op, t->ep->comm, ids, band, d, NF_TAG_IDS);
-    }
+    for (int i = 1; i < t->ep->size; i++)
+        send_to(w, (t->ep->rank + i) % t->ep->size, n, rows, t->side, ids);
     struct nf_span in = nf_xwindow_received(t->plan, &t->slice, t->ep->rank);
-    memcpy((char *)t->w->rows + (size_t)in.begin * t->row, rows, (size_t)n * t->row);
-    if (side)
-        memcpy(t->w->side + in.begin * t->k, side, band);
-    memcpy(t->w->ids + in.begin * t->k, ids, band);
+    memcpy((char *)w->in->rows + (size_t)in.begin * t->row, rows, (size_t)n * t->row);
+    if (t->side)
+        memcpy(w->in->side + in.begin * t->k, t->side, band);
+    memcpy(w->in->ids + in.begin * t->k, ids, band);
 }
 
 static bool filter_ids(struct nf_op *op)
@@ -136,114 +125,18 @@ static bool filter_ids(struct nf_op *op)
     return true;
 }
 
-static nf_status travel(struct trip *t, nf_event *event)
+nf_status nf_xmpi_out(struct nf_trip *t, const struct nf_rows *in, const struct nf_rows *packed, nf_event *event)
 {
     const bool all = nf_x_sends_all(t->ep, &t->plan->shape);
     const int64_t count = nf_xwindow_count(t->plan, &t->slice);
+    struct walk w = {.t = t, .in = in, .packed = packed};
 
-    NF_TRY(nf_op_new(t->x->mesh, 6 * (t->ep->size - 1), 0, &t->op));
+    NF_TRY(nf_op_new(t->x->mesh, 6 * (t->ep->size - 1), 0, &w.op));
     if (!t->side)
-        memset(t->w->side, 0, (size_t)(count * t->k) * sizeof *t->w->side);
-    post_receives(t);
-    (all ? send_all : send_listed)(t);
-    *t->w->count = (int32_t)count;
-    t->op->u.filter = (struct nf_filter_state){t->w->ids, count * t->k, t->first, t->local};
-    return nf_op_start(t->op, all ? filter_ids : NULL, event);
-}
-
-/* From device memory to device memory through the host, which waits. */
-static nf_status travel_staged(nf_queue *queue, struct trip *t, nf_event *event)
-{
-    nf_event here;
-
-    NF_TRY(nf_xdevice_down(queue, t->plan, &t->slice, &t->rows, &t->stride, &t->side));
-    NF_TRY(travel(t, &here));
-    NF_TRY(nf_event_host_wait(nf_queue_device(queue), here));
-    return nf_xdevice_received(queue, t->w, nf_xwindow_count(t->plan, &t->slice), t->side != NULL, event);
-}
-
-/* A group of one: nothing travels, and what is dense is not even copied. */
-static void stay(const struct trip *t)
-{
-    const int64_t n = t->slice.tokens, first = t->slice.token0;
-    struct nf_received *r = &t->w->received;
-    const char *rows = t->rows + (size_t)first * t->stride;
-
-    if (t->stride != t->row)
-        copy_rows(t->w->rows, rows, t->stride, t->row, n);
-    r->rows = t->stride == t->row ? rows : t->w->rows;
-    r->side = t->side ? t->side + first * t->k : t->x->zeros;
-    r->ids = t->plan->ids + first * t->k;
-    *t->w->count = (int32_t)n;
-}
-
-/* Bytes to others: by the counts, or evenly where there are none. */
-static size_t bytes_out(const struct trip *t, bool only_counted)
-{
-    const size_t each = t->row + (size_t)t->k * (sizeof(int32_t) + (t->side ? sizeof(float) : 0));
-    size_t n = 0;
-
-    if (only_counted)
-        return (size_t)(nf_x_even_rows(t->ep, &t->plan->shape, t->slice.tokens) * (double)each);
-    for (int d = 0; d < t->ep->size; d++) {
-        struct nf_span out = nf_xwindow_sent(t->plan, &t->slice, d);
-        n += d == t->ep->rank ? 0 : (size_t)(out.end - out.begin);
-    }
-    return n * each;
-}
-
-nf_status nf_exchange_out(nf_queue *queue, nf_xplan *plan, int slice, const void *rows, int64_t ld, const float *side,
-                          nf_event *event)
-{
-    nf_exchange *x = plan->x;
-    struct nf_window *w = &x->window[x->outs & 1];
-    const int local = nf_x_local_experts(x->ep, &plan->shape);
-    const bool only_counted = nf_xplan_only_counted(queue, plan);
-    struct trip t = {.plan = plan,
-                     .x = x,
-                     .ep = x->ep,
-                     .w = w,
-                     .slice = nf_xplan_slice(plan, slice),
-                     .rows = rows,
-                     .stride = (size_t)ld * nf_dtype_size(plan->shape.dtype),
-                     .row = nf_x_row_bytes(&plan->shape),
-                     .side = side,
-                     .k = plan->shape.k,
-                     .first = x->ep->rank * local,
-                     .local = local};
-
-    NF_CHECK(slice >= 0 && slice < plan->slices && ld >= plan->shape.width && (plan->counted || only_counted));
-    nf_beat_call(x->ep, NF_CALL_OUT);
-    NF_TRY(nf_queue_wait(queue, w->event)); /* its staging is free */
-    x->outs++;
-    w->plan = plan;
-    w->slice = slice;
-    w->event = *event = NF_DONE;
-    w->received = (struct nf_received){
-        .rows = w->rows, .side = w->side, .ids = w->ids, .count = w->count, .cap = nf_x_row_cap(x->ep, &plan->shape)};
-    const size_t bytes = bytes_out(&t, only_counted);
-    x->mesh->traffic.dispatch += bytes;
-    nf_queue_count_sent(queue, (double)bytes);
-    if (only_counted)
-        return NF_OK;
-    if (x->on_device)
-        NF_TRY(x->ep->size == 1 ? nf_xdevice_stay(queue, plan, w, &t.slice, t.rows, t.stride, t.side, event)
-                                : travel_staged(queue, &t, event));
-    else if (x->ep->size == 1)
-        stay(&t);
-    else
-        NF_TRY(travel(&t, event));
-    w->event = *event;
-    return NF_OK;
-}
-
-struct nf_received nf_xplan_received(const nf_xplan *plan, int slice)
-{
-    const nf_exchange *x = plan->x;
-    for (unsigned i = 1; i <= 2; i++) { /* the latest first */
-        const struct nf_window *w = &x->window[(x->outs - i) & 1];
-        if (w->plan == plan && w->slice == slice)
-            return w->received;
-    }
-    return (struct nf_received){0};
+        memset(in->side, 0, (size_t)(count * t->k) * sizeof *in->side);
+    post_receives(&w);
+    (all ? send_all : send_listed)(&w);
+    *in->count = (int32_t)count;
+    w.op->u.filter = (struct nf_filter_state){in->ids, count * t->k, t->first, t->local};
+    return nf_op_start(w.op, all ? filter_ids : NULL, event);
 }

@@ -99,6 +99,30 @@ struct nf_pending_ops {
 };
 nf_status nf_event_pending(nf_device *device, const struct nf_pending_ops *ops, void *obj, nf_event *event);
 
+/* ---- times --------------------------------------------------------------------------------------------------------- */
+/*
+ * A stopwatch cuts the time of a device's compute queue into laps. A lap belongs to a phase and a part, small numbers whose
+ * meaning is the caller's but for part NF_LAP_STILL: the queue stands still, because it waits for an event of elsewhere or the
+ * host does. A lap begins where the queue's work so far ends. On a GPU that is an event of the stream: nobody waits, and time
+ * in which the stream was given nothing to do belongs to the lap. On the host it is the clock. Two banks of laps: one is read
+ * while the other is filled. While the stopwatch does not run, laps cost nothing.
+ */
+typedef struct nf_stopwatch nf_stopwatch;
+enum { NF_LAP_STILL = 0, NF_LAP_PHASES = 4, NF_LAP_PARTS = 16 };
+/* The device's only one, of this queue. parts: nf_lap() is heard. still: standing still is told apart from the part it is met
+ * in. Errors  local NF_ENOMEM */
+nf_status nf_stopwatch_new(nf_queue *queue, bool parts, bool still, nf_stopwatch **stopwatch);
+void nf_stopwatch_free(nf_stopwatch *stopwatch); /* before its queue; NULL allowed */
+/* Start forgets what is in the bank, 0 or 1. A phase begins with part `part`, also if parts are not heard. All but read may
+ * take host memory while a bank is fuller than ever before. */
+nf_status nf_stopwatch_start(nf_stopwatch *stopwatch, int bank, int phase, int part);
+nf_status nf_stopwatch_phase(nf_stopwatch *stopwatch, int phase, int part);
+nf_status nf_stopwatch_stop(nf_stopwatch *stopwatch);
+/* What the compute queue is given from here on belongs to this part. Any queue of the device. */
+nf_status nf_lap(nf_queue *queue, int part);
+/* Sums of a stopped bank, whose work is known to be over (an event recorded after the stop has happened); else NF_EBUG. */
+nf_status nf_stopwatch_read(nf_stopwatch *stopwatch, int bank, double seconds[NF_LAP_PHASES][NF_LAP_PARTS]);
+
 /* ---- copies -------------------------------------------------------------------------------------------------------- */
 
 /* Either side may be device memory or pinned host memory (other host memory works, and makes the host wait on CUDA). Widths and

@@ -12,7 +12,7 @@
 
 #include "nemafit/device.h"
 
-#define NF_GPU_ABI 2
+#define NF_GPU_ABI 3
 
 /* What lies behind a queue on the plug-in's side. Private to it, but for this: its first member is the stream. */
 typedef struct nf_gpu_queue nf_gpu_queue;
@@ -60,6 +60,10 @@ struct nf_gpu_device {
     nf_status (*wait)(nf_gpu_queue *queue, void *event);
     nf_status (*query)(void *event, bool *done);
     nf_status (*sync)(void *event);
+    nf_status (*moment_new)(void *device,
+                            void **moment); /* an event that keeps its time; event_free, record, query are its too */
+    /* From one moment to a later one, to half a microsecond. NF_EBUG: one of them is not over yet. */
+    nf_status (*elapsed)(void *from, void *to, double *seconds);
 
     nf_status (*copy)(nf_gpu_queue *queue, void *dst, const void *src, size_t bytes);
     nf_status (*copy_2d)(nf_gpu_queue *queue, void *dst, size_t dst_pitch, const void *src, size_t src_pitch, size_t width,

@@ -129,6 +129,17 @@ int nf_residency_named(nf_residency *res, enum nf_kind kind, const nf_named **na
 const nf_dtype *nf_residency_types(const nf_residency *res, enum nf_kind kind);
 nf_status nf_residency_init_random(nf_residency *res, uint64_t seed);
 
+/* Parts of a micro-batch, as a stopwatch (device.h) tells them apart: a block's part is NF_PART_MIXER + its kind and has its
+ * norm; the head has the final norm and, where a backward follows, its own gradients, which the loss makes. */
+enum nf_part {
+    NF_PART_STILL = NF_LAP_STILL,
+    NF_PART_REST,
+    NF_PART_EMBED,
+    NF_PART_HEAD,
+    NF_PART_MIXER,
+    NF_PARTS = NF_PART_MIXER + NF_MIXER_KINDS
+};
+
 /* ---- running
  * ------------------------------------------------------------------------------------------------------------------- */
 /*

@@ -110,9 +110,13 @@ nf_status nf_event_settle(nf_device *d, nf_event event)
     if (number + NF_RING >= d->next && s->pending) {
         const bool outermost = !d->waiting;
         const double begin = nf_seconds();
+        if (outermost)
+            NF_TRY(nf_stand_still(d));
         d->waiting = true;
         nf_status status = poll_until(d, event);
         d->waiting = !outermost;
+        if (outermost)
+            NF_TRY(nf_go_on(d));
         d->wait_seconds += outermost ? nf_seconds() - begin : 0;
         NF_TRY(status);
     }

@@ -8,7 +8,8 @@ libnf_a_SOURCES += \
 	%D%/host.c \
 	%D%/plugin.c \
 	%D%/private.h \
-	%D%/queue.c
+	%D%/queue.c \
+	%D%/stopwatch.c
 %D%/plugin.$(OBJEXT): AM_CPPFLAGS += -DNF_PLUGIN_DIR='"$(pkglibexecdir)"'
 
 nf_gpu_sources += %D%/cuda/cuda.h %D%/cuda/device.c %D%/cuda/open.c %D%/cuda/queue.c

@@ -49,6 +49,7 @@ struct nf_device {
     bool polling; /* a progress is on the call stack */
     bool waiting; /* a wait is on the call stack: waits inside it are part of its time */
     double wait_seconds;
+    nf_stopwatch *stopwatch; /* NULL: nobody measures */
     uint64_t next, oldest;
     struct nf_slot ring[NF_RING];
 };
@@ -68,6 +69,10 @@ struct nf_queue {
     struct nf_work_count count;
 };
 
+/* The compute queue stands still from here, and goes on with what it did before. Nothing where nobody measures that. */
+nf_status nf_stand_still(nf_device *device);
+nf_status nf_go_on(nf_device *device);
+bool nf_stopwatch_is_of(const nf_stopwatch *stopwatch, const nf_queue *queue);
 /* Polls until the event is over. Does not count. */
 nf_status nf_event_settle(nf_device *device, nf_event event);
 /* An event at the end of what the GPU's queue has been given. */

@@ -66,7 +66,11 @@ nf_status nf_queue_drain(nf_queue *queue)
     queue->device->host_waits++;
     nf_device_tick(queue->device);
     nf_device_poll(queue->device);
-    return queue->native ? queue->device->gpu->drain(queue->native) : NF_OK;
+    if (!queue->native)
+        return NF_OK;
+    NF_TRY(nf_stand_still(queue->device));
+    NF_TRY(queue->device->gpu->drain(queue->native));
+    return nf_go_on(queue->device);
 }
 
 void nf_queue_count(nf_queue *queue, double flops, double bytes_moved)
@@ -97,6 +101,14 @@ nf_status nf_queue_record(nf_queue *queue, nf_event *event)
 
 nf_status nf_queue_wait(nf_queue *queue, nf_event event)
 {
-    void *native = queue->native ? nf_event_native(queue->device, event) : NULL;
-    return native ? queue->device->gpu->wait(queue->native, native) : nf_event_settle(queue->device, event);
+    nf_device *d = queue->device;
+    void *native = queue->native ? nf_event_native(d, event) : NULL;
+    const bool timed = d->stopwatch && nf_stopwatch_is_of(d->stopwatch, queue);
+
+    if (!native)
+        return nf_event_settle(d, event);
+    if (timed)
+        NF_TRY(nf_stand_still(d));
+    NF_TRY(d->gpu->wait(queue->native, native));
+    return timed ? nf_go_on(d) : NF_OK;
 }

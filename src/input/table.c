@@ -244,8 +244,9 @@ const struct nf_row nf_table[] = {
     {ROW(log, progress), .standard = ".true.", .flags = NF_ROW_FREE,
      .help = "Show a progress bar when the output is a terminal."},
     {ROW(log, csv), .standard = ".true.", .flags = NF_ROW_FREE, .help = "Write log.csv, one line a step."},
-    {ROW(log, profile), .standard = ".false.", .flags = NF_ROW_FREE, .later = "profiling",
-     .help = "Measure and report the time of each part of a step."},
+    {ROW(log, profile), .standard = ".false.", .flags = NF_ROW_FREE,
+     .help = "Measure the time of each part of a step, forward and backward: a table at the end of the run, and profile.csv in "
+             "log.dir."},
     {ROW(log, sample_prompt), .standard = "''", .flags = NF_ROW_FREE, .also = "prompt",
      .help = "Text that the model continues at every evaluation; none: no samples. With format = 'hdf5' one of the prompts in "
              "the dataset, by its text or as '#1', '#2', ..."},

@@ -37,12 +37,14 @@ nf_status nf_model_backward(nf_model *m, nf_residency *res, nf_run *run, const n
 {
     nf_tensor dstream, dnormed = t->dhidden; /* dead once the final norm has read it */
 
+    NF_TRY(nf_lap(run->q, NF_PART_HEAD));
     NF_TRY(nf_tensor_new(run->step, NF_HIGH, "d residual stream", t->hidden.dtype, run->tokens, m->hidden, &dstream));
     NF_TRY(nf_add_norm_bwd(run->q, &dstream, false, nf_grad_use(&m->norm_f), &t->dhidden, &t->stream, t->rstd, &m->norm_f.w));
     NF_TRY(leave_unit(res, m->units - 1));
     for (int i = m->blocks - 1; i >= 0; i--) {
         const nf_block *b = &m->block[i];
         struct kept *k = &t->block[i];
+        NF_TRY(nf_lap(run->q, NF_PART_MIXER + b->kind));
         if (i == m->blocks - 1 || b->unit != m->block[i + 1].unit)
             NF_TRY(nf_acquire(res, b->unit, NF_BACKWARD, true));
         NF_TRY(replay(m, run, b, k));
@@ -53,6 +55,7 @@ nf_status nf_model_backward(nf_model *m, nf_residency *res, nf_run *run, const n
         if (i == 0 || b->unit != m->block[i - 1].unit)
             NF_TRY(leave_unit(res, b->unit));
     }
+    NF_TRY(nf_lap(run->q, NF_PART_EMBED));
     NF_TRY(nf_acquire(res, 0, NF_BACKWARD, true));
     NF_TRY(nf_embed_bwd(run->q, nf_grad_use(&m->embed), batch->ids, &dstream, m->pad_id));
     return leave_unit(res, 0);

@@ -73,6 +73,7 @@ nf_status nf_model_forward(nf_model *m, nf_residency *res, nf_run *run, const nf
     nf_tensor x, spare[2] = {{0}, {0}};
     const nf_tensor *prev = &x, *pending = NULL;
 
+    NF_TRY(nf_lap(run->q, NF_PART_EMBED));
     NF_TRY(new_rows(run, "branch", m, &t->branch[0]));
     NF_TRY(new_rows(run, "branch", m, &t->branch[1]));
     NF_TRY(new_rows(run, "embedding", m, &x));
@@ -85,6 +86,7 @@ nf_status nf_model_forward(nf_model *m, nf_residency *res, nf_run *run, const nf
         const nf_block *b = &m->block[i];
         struct kept *k = &t->block[i];
         const nf_tensor *branch = &t->branch[i & 1];
+        NF_TRY(nf_lap(run->q, NF_PART_MIXER + b->kind));
         if (!i || b->unit != m->block[i - 1].unit)
             NF_TRY(nf_acquire(res, b->unit, NF_FORWARD, false));
         if (run->train)
@@ -96,6 +98,7 @@ nf_status nf_model_forward(nf_model *m, nf_residency *res, nf_run *run, const nf
         prev = &k->stream;
         pending = branch;
     }
+    NF_TRY(nf_lap(run->q, NF_PART_HEAD));
     NF_TRY(new_rows(run, "residual stream", m, &t->stream));
     NF_TRY(new_rows(run, "final norm", m, &t->hidden));
     NF_TRY(new_rstd(run, &t->rstd));

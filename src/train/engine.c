@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "engine.h"
-#include "nemafit/log.h"
 
 static nf_status take(struct engine *e, const char *what, size_t bytes, void *out_pointer)
 {
@@ -40,6 +39,9 @@ nf_status nf_engine_assemble(struct engine *e)
     NF_TRY(nf_queue_new(e->device, "compute", 0, e->arena[ARENA_WORK], &e->q));
     NF_TRY(nf_queue_new(e->device, "exchange", 1, e->arena[ARENA_WORK_EXCHANGE], &e->xq));
     NF_TRY(nf_queue_new(e->device, "reduction", 0, e->arena[ARENA_WORK_REDUCE], &e->gq));
+    /* with one rank there is nobody to stand still for */
+    NF_TRY(nf_stopwatch_new(e->q, e->arg.params->log.profile, nf_mesh_ranks(e->mesh) > 1 || e->arg.params->log.profile,
+                            &e->stopwatch));
     NF_TRY(nf_exchange_new(e->mesh, &e->exchange));
     nf_model_reserve(m, e->exchange, e->arg.local_batch * e->arg.seq_len, nf_op_row_pad(e->q));
     NF_TRY(nf_exchange_commit(e->exchange, e->arena[ARENA_RUN]));
@@ -77,6 +79,7 @@ void nf_engine_dismantle(struct engine *e)
     nf_tape_free(e->tape);
     nf_residency_free(e->res);
     nf_exchange_free(e->exchange);
+    nf_stopwatch_free(e->stopwatch);
     nf_queue_free(e->gq);
     nf_queue_free(e->xq);
     nf_queue_free(e->q);
@@ -84,6 +87,7 @@ void nf_engine_dismantle(struct engine *e)
     e->tape = NULL;
     e->res = NULL;
     e->exchange = NULL;
+    e->stopwatch = NULL;
     e->q = e->xq = e->gq = NULL;
 }
 
@@ -108,24 +112,22 @@ void nf_engine_shape(struct engine *e, const nf_batch *batch, int64_t tokens_max
     e->run.load = train ? e->load : NULL;
 }
 
-nf_status nf_engine_micro(struct engine *e, const nf_batch *batch, int micro, struct micro_seconds *took)
+nf_status nf_engine_micro(struct engine *e, const nf_batch *batch, int micro)
 {
     nf_model *m = e->arg.model;
     nf_mark mark = nf_arena_mark(e->arena[ARENA_STEP]);
-    double begin = nf_seconds(), middle;
     nf_tensor hidden;
 
     nf_residency_begin_micro(e->res, micro);
+    NF_TRY(nf_stopwatch_phase(e->stopwatch, PHASE_FORWARD, NF_PART_REST));
     NF_TRY(nf_model_forward(m, e->res, &e->run, batch, e->tape, &hidden));
     NF_TRY(nf_model_loss(m, e->res, &e->run, batch, e->tape, &e->vars->loss_scale, &e->sums[1]));
-    middle = nf_seconds();
+    NF_TRY(nf_stopwatch_phase(e->stopwatch, PHASE_BACKWARD, NF_PART_REST));
     NF_TRY(nf_model_backward(m, e->res, &e->run, batch, e->tape));
     nf_arena_reset(e->arena[ARENA_STEP], NF_LOW, mark);
     if (e->arg.micro_batches > 1) /* else the high end holds the gradients until the update */
         nf_arena_reset(e->arena[ARENA_STEP], NF_HIGH, mark);
-    took->forward += middle - begin;
-    took->backward += nf_seconds() - middle;
-    return NF_OK;
+    return nf_stopwatch_phase(e->stopwatch, PHASE_REST, NF_PART_REST);
 }
 
 nf_status nf_engine_sum_load(struct engine *e)

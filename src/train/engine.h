@@ -24,6 +24,9 @@ struct engine_arg {
     bool segments;                /* batches carry segment ids */
 };
 
+/* Phases of a step, as its stopwatch tells them apart: forward has the loss, rest is what lies between the others. */
+enum step_phase { PHASE_REST, PHASE_FORWARD, PHASE_BACKWARD, PHASE_UPDATE, PHASES };
+
 /* Device memory of one micro-batch, at addresses fixed for the run. */
 struct batch_memory {
     int32_t *ids, *target, *segment, *position;
@@ -37,7 +40,8 @@ struct engine {
     nf_arena *arena[ARENA_KINDS];
     void *block[ARENA_KINDS];
     size_t bytes[ARENA_KINDS];
-    nf_queue *q, *xq, *gq; /* compute, exchange, gradient reduction */
+    nf_queue *q, *xq, *gq;   /* compute, exchange, gradient reduction */
+    nf_stopwatch *stopwatch; /* of the compute queue */
     nf_exchange *exchange;
     nf_residency *res;
     nf_tape *tape;
@@ -90,11 +94,8 @@ void nf_engine_shape(struct engine *e, const nf_batch *batch, int64_t tokens_max
 /* Send step variables to the device through the pinned ring. */
 nf_status nf_engine_vars(struct engine *e, const struct nf_step_vars *vars);
 
-struct micro_seconds {
-    double forward, backward; /* the host's time: the device's where the queue runs at once */
-};
-/* Forward, loss and backward of the batch in batch memory; the loss is added to sums[1], the time to took. */
-nf_status nf_engine_micro(struct engine *e, const nf_batch *batch, int micro, struct micro_seconds *took);
+/* Forward, loss and backward of the batch in batch memory; the loss is added to sums[1]. */
+nf_status nf_engine_micro(struct engine *e, const nf_batch *batch, int micro);
 /* Norm, decision, update of weights and, where asked for, of the routers' correction biases. */
 nf_status nf_engine_update(struct engine *e);
 /* Expert load of the step so far: summed over world, in place. */

@@ -94,14 +94,13 @@ static nf_status one_step(struct golden *g, const nf_batch *batch, int step, int
     const struct nf_step_vars vars = {
         .step = step, .lr = (float)e->arg.params->optim.lr, .loss_scale = scored ? (float)(1.0 / (double)scored) : 0};
     nf_mark mark = nf_arena_mark(e->arena[ARENA_STEP]);
-    struct micro_seconds took = {0};
     char name[32];
 
     NF_TRY(nf_engine_vars(e, &vars));
     NF_TRY(nf_fill_zero(e->q, e->sums, 4 * sizeof *e->sums));
     nf_residency_begin_step(e->res);
     nf_engine_shape(e, batch, e->arg.local_batch * g->len, true);
-    NF_TRY(nf_engine_micro(e, batch, 0, &took));
+    NF_TRY(nf_engine_micro(e, batch, 0));
     if (step == 0) {
         NF_TRY(nf_residency_end_backward(e->res));
         NF_TRY(nf_golden_tensors(g, g->grads, NF_GRADIENTS, GOLDEN_GRADIENT, "gradients"));

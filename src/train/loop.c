@@ -249,6 +249,18 @@ static nf_status steps(struct loop *l)
     return stop ? leave(l) : NF_OK;
 }
 
+/* At the end of a run, and of one that is stopped with that status, which stays. */
+static nf_status report_profile(struct loop *l, nf_status status)
+{
+    char *why = status ? strdup(nf_diagnosis()) : NULL;
+    nf_status s = nf_profile_report(&l->stepper.profile, l->s->mesh, l->s->model, l->s->p->log.dir);
+
+    if (status)
+        nf_diagnosis_set(status, why ? why : "");
+    free(why);
+    return status ? status : s;
+}
+
 nf_status nf_train_loop(struct session *s, struct engine *e, struct keeper *k, const struct resume *r, struct stop *stop)
 {
     struct loop l = {.s = s, .e = e, .keeper = k, .stop = stop, .state = r->state, .first = r->state.step};
@@ -282,6 +294,8 @@ nf_status nf_train_loop(struct session *s, struct engine *e, struct keeper *k, c
     closed = nf_steplog_close(l.log);
     if (!status)
         status = nf_agree(s->mesh, closed);
+    if (s->p->log.profile && (!status || status == NF_EPREEMPTED))
+        status = report_profile(&l, status);
     nf_row_buffers_free(&l.rows);
     nf_batches_free(&l.batches, e->device);
     return status;

@@ -20,12 +20,11 @@ static nf_status rehearse_step(struct engine *e)
     nf_batch batch = nf_engine_batch(e, e->arg.local_batch, e->arg.seq_len);
     nf_mark mark = nf_arena_mark(e->arena[ARENA_STEP]);
     int micro = e->arg.micro_batches > 1 ? 2 : 1; /* overwriting and accumulating */
-    struct micro_seconds took = {0};
 
     nf_residency_begin_step(e->res);
     nf_engine_shape(e, &batch, e->run.tokens_max = batch.rows * batch.len, true);
     for (int i = 0; i < micro; i++)
-        NF_TRY(nf_engine_micro(e, &batch, i == micro - 1 ? e->arg.micro_batches - 1 : 0, &took));
+        NF_TRY(nf_engine_micro(e, &batch, i == micro - 1 ? e->arg.micro_batches - 1 : 0));
     NF_TRY(nf_engine_update(e));
     nf_arena_reset(e->arena[ARENA_STEP], NF_HIGH, mark);
     return NF_OK;

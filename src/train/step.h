@@ -4,6 +4,7 @@
 #define NEMAFIT_TRAIN_STEP_H
 
 #include "batch.h"
+#include "profile.h"
 
 /* What the host knows of a step, one step later. */
 struct step_result {
@@ -11,7 +12,8 @@ struct step_result {
     int64_t updates; /* applied so far, this one included: AdamW's t */
     double loss, grad_norm, lr;
     bool skipped;
-    double seconds, ms_forward, ms_backward, ms_update, ms_wait; /* ms_wait: stood still in communication */
+    /* Of the compute queue: on a GPU the device's times, to be had with the result. ms_wait: stood still in communication. */
+    double seconds, ms_forward, ms_backward, ms_update, ms_wait;
     double load_worst; /* largest over layers of max / mean tokens an expert; 0: no MoE layer, or not asked for */
     int64_t load_dead; /* experts of all layers without a token */
     int64_t overflow_slices;
@@ -23,6 +25,7 @@ struct stepper {
     struct nf_schedule_arg schedule;
     nf_event result_ready[2];
     struct step_result pending[2];
+    struct profile profile;
     bool want_load;
     nf_event state_copied; /* the update waits for it: a snapshot copies the state */
 };

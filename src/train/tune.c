@@ -14,13 +14,12 @@ static nf_status warm_up(struct engine *e)
     nf_batch batch = nf_engine_batch(e, e->arg.local_batch, e->arg.seq_len);
     nf_mark mark = nf_arena_mark(e->arena[ARENA_STEP]);
     int micro = e->arg.micro_batches > 1 ? 2 : 1; /* overwriting and accumulating */
-    struct micro_seconds took = {0};
 
     NF_TRY(nf_engine_vars(e, &(struct nf_step_vars){0})); /* a scale of 0: no gradient is other than 0 */
     nf_residency_begin_step(e->res);
     nf_engine_shape(e, &batch, batch.rows * batch.len, true);
     for (int i = 0; i < micro; i++)
-        NF_TRY(nf_engine_micro(e, &batch, i == micro - 1 ? e->arg.micro_batches - 1 : 0, &took));
+        NF_TRY(nf_engine_micro(e, &batch, i == micro - 1 ? e->arg.micro_batches - 1 : 0));
     NF_TRY(nf_residency_end_backward(e->res));
     nf_arena_reset(e->arena[ARENA_STEP], NF_HIGH, mark);
     e->run.overflow_slices = 0;

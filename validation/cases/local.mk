@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # Whole runs of the program: equal on every mesh, repeatable, loaded and written back, stopped cleanly by bad files.
-TESTS += %D%/mesh.sh %D%/bf16.sh %D%/roundtrip.sh %D%/badfiles.sh %D%/commands.sh %D%/paths.sh %D%/plot.sh %D%/sbatch.sh
-EXTRA_DIST += %D%/mesh.sh %D%/bf16.sh %D%/roundtrip.sh %D%/badfiles.sh %D%/commands.sh %D%/paths.sh %D%/plot.sh %D%/sbatch.sh %D%/tiny/config.json \
+TESTS += %D%/mesh.sh %D%/bf16.sh %D%/roundtrip.sh %D%/badfiles.sh %D%/commands.sh %D%/paths.sh %D%/plot.sh %D%/profile.sh %D%/sbatch.sh
+EXTRA_DIST += %D%/mesh.sh %D%/bf16.sh %D%/roundtrip.sh %D%/badfiles.sh %D%/commands.sh %D%/paths.sh %D%/plot.sh %D%/profile.sh %D%/sbatch.sh %D%/tiny/config.json \
 	%D%/column.awk
-%D%/mesh.log %D%/bf16.log %D%/roundtrip.log %D%/badfiles.log %D%/commands.log %D%/paths.log: src/nemafit$(EXEEXT)
+%D%/mesh.log %D%/bf16.log %D%/roundtrip.log %D%/badfiles.log %D%/commands.log %D%/paths.log %D%/profile.log: src/nemafit$(EXEEXT)
 
 # datasets: one of them is made by a test of io
 TESTS += %D%/dataset.sh

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { N = 1 << 22 };
+enum { N = 1 << 22, SLOW = 1 << 29 };
 
 struct rig {
     nf_device *d;
@@ -114,6 +114,43 @@ static void graphs(struct rig *r)
     tap_ok(good && replays, "captured once, replayed four times: %s", nf_diagnosis());
 }
 
+static bool slow(nf_queue *q, void *block, int times)
+{
+    bool good = true;
+    for (int i = 0; i < times && good; i++)
+        good = !nf_fill_zero(q, block, SLOW);
+    return good;
+}
+
+/* Laps of 10 and 40 equal pieces of work, then a wait for another queue's 20, which begin with the wait since the two share the
+ * memory: the device's times, read when they are over. */
+static void times(struct rig *r)
+{
+    double t[NF_LAP_PHASES][NF_LAP_PARTS];
+    nf_stopwatch *w = NULL;
+    void *block = NULL, *other = NULL;
+    nf_event here, elsewhere, over;
+    const int64_t waits = nf_device_host_waits(r->d);
+
+    bool good = !nf_device_alloc(r->d, SLOW, "slow", &block) && !nf_device_alloc(r->d, SLOW, "other", &other) &&
+                !nf_stopwatch_new(r->q, true, true, &w);
+    good = good && !nf_stopwatch_start(w, 0, 1, 1) && slow(r->q, block, 10) && !nf_lap(r->q, 2) && slow(r->q, block, 40) &&
+           !nf_queue_record(r->q, &here) && !nf_queue_wait(r->p, here) && slow(r->p, other, 20) &&
+           !nf_queue_record(r->p, &elsewhere) && !nf_queue_wait(r->q, elsewhere) && !nf_stopwatch_phase(w, 2, 3) &&
+           slow(r->q, block, 10) && !nf_stopwatch_stop(w) && !nf_queue_record(r->q, &over);
+    tap_ok(good && nf_stopwatch_read(w, 0, t) == NF_EBUG, "what is not over has no time");
+    nf_diagnosis_clear();
+    tap_ok(nf_device_host_waits(r->d) == waits, "the host waits for no time");
+    good = good && !nf_event_host_wait(r->d, over) && !nf_stopwatch_read(w, 0, t);
+    tap_ok(good && t[1][2] > 3 * t[1][1] && t[1][2] < 5 * t[1][1] && t[1][NF_LAP_STILL] > 1.5 * t[1][1] &&
+               t[1][NF_LAP_STILL] < 3 * t[1][1] && t[2][3] > 0.5 * t[1][1] && t[2][3] < 2 * t[1][1],
+           "laps as long as their work: %.3f, %.3f, still %.3f, then %.3f ms", 1e3 * t[1][1], 1e3 * t[1][2],
+           1e3 * t[1][NF_LAP_STILL], 1e3 * t[2][3]);
+    nf_stopwatch_free(w);
+    nf_device_release(r->d, block, SLOW);
+    nf_device_release(r->d, other, SLOW);
+}
+
 int main(void)
 {
     struct rig r = {0};
@@ -138,6 +175,7 @@ int main(void)
         order(&r);
         events(&r);
         graphs(&r);
+        times(&r);
     }
     nf_queue_free(r.q);
     nf_queue_free(r.p);

@@ -109,7 +109,6 @@ static bool one_step(struct side *d)
 {
     struct engine *e = &d->e;
     struct batches batches;
-    struct micro_seconds took = {0};
     struct nf_step_vars vars = {0};
     int64_t scored = 0;
     nf_status s = nf_batches_new(d->s.train, d->s.mesh, d->s.p->train.local_batch, d->s.micro_batches, &batches);
@@ -132,7 +131,7 @@ static bool one_step(struct side *d)
         if (!s)
             s = nf_batches_send(&batches, e, 0, a);
         if (!s)
-            s = nf_engine_micro(e, &batch, a, &took);
+            s = nf_engine_micro(e, &batch, a);
     }
     e->run.observe = NULL;
     if (!s)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The host as a device: memory, copies, counters; events that are pending, their failures, the ring; the dry device. */
 #include "nemafit/device.h"
+#include "nemafit/log.h"
 #include "validation/tap.h"
 
 #include <stdlib.h>
@@ -38,6 +39,12 @@ static const struct nf_pending_ops ops = {test_op};
 static void count_call(void *ctx)
 {
     ++*(int *)ctx;
+}
+
+static void pass(double seconds)
+{
+    for (double begin = nf_seconds(); nf_seconds() - begin < seconds;)
+        ;
 }
 
 static void memory(nf_device *d)
@@ -269,6 +276,54 @@ static void dry(enum nf_device_kind kind)
     nf_device_free(d);
 }
 
+/* Laps of a queue on the host: what passes between two moments goes to the phase and part of the first. */
+static void times(nf_device *d)
+{
+    double t[NF_LAP_PHASES][NF_LAP_PARTS], sum = 0, begin;
+    nf_stopwatch *w = NULL, *second = NULL;
+    nf_queue *q;
+    nf_event e;
+    struct op late = {.polls = 200};
+
+    nf_queue_new(d, "compute", 0, NULL, &q);
+    tap_ok(nf_stopwatch_new(q, true, true, &w) == NF_OK && w, "a stopwatch");
+    tap_ok(nf_stopwatch_new(q, true, true, &second) == NF_EBUG, "one a device");
+    nf_diagnosis_clear();
+    begin = nf_seconds();
+    bool good = nf_stopwatch_start(w, 1, 3, 2) == NF_OK;
+    pass(0.02);
+    good &= nf_stopwatch_phase(w, 1, 2) == NF_OK && nf_lap(q, 5) == NF_OK;
+    pass(0.03);
+    late.device = NULL;
+    good &= nf_event_pending(d, &ops, &late, &e) == NF_OK && nf_queue_wait(q, e) == NF_OK;
+    pass(0.01);
+    good &= nf_stopwatch_stop(w) == NF_OK;
+    const double all = nf_seconds() - begin;
+    pass(0.01);
+    good &= nf_lap(q, 7) == NF_OK && nf_stopwatch_read(w, 1, t) == NF_OK;
+    for (int i = 0; i < NF_LAP_PHASES; i++)
+        for (int k = 0; k < NF_LAP_PARTS; k++)
+            sum += t[i][k];
+    tap_ok(good && sum <= all && sum >= 0.06, "laps from start to stop are the whole time");
+    tap_ok(t[3][2] >= 0.02 && t[1][5] >= 0.04 && t[1][NF_LAP_STILL] > 0 && t[1][7] == 0 && t[1][2] < t[1][5],
+           "each with its phase and part; a wait apart, then the part goes on");
+    good = nf_stopwatch_start(w, 0, 0, 1) == NF_OK && nf_stopwatch_read(w, 0, t) == NF_EBUG;
+    nf_diagnosis_clear();
+    for (int i = 0; i < 1000; i++)
+        good &= nf_lap(q, 1 + (i & 1)) == NF_OK;
+    good &= nf_stopwatch_stop(w) == NF_OK && nf_stopwatch_read(w, 0, t) == NF_OK && t[0][1] > 0 && t[0][2] > 0 && t[1][5] == 0;
+    good &= nf_stopwatch_read(w, 1, t) == NF_OK && t[1][5] >= 0.04;
+    tap_ok(good, "many laps; what runs is not read; the other bank stays");
+    nf_stopwatch_free(w);
+    good = nf_stopwatch_new(q, false, false, &w) == NF_OK && nf_stopwatch_start(w, 0, 0, 1) == NF_OK && nf_lap(q, 5) == NF_OK;
+    late = (struct op){.polls = 200};
+    good &= nf_event_pending(d, &ops, &late, &e) == NF_OK && nf_queue_wait(q, e) == NF_OK && nf_stopwatch_stop(w) == NF_OK;
+    good &= nf_stopwatch_read(w, 0, t) == NF_OK && t[0][1] > 0 && t[0][5] == 0 && t[0][NF_LAP_STILL] == 0;
+    tap_ok(good, "phases alone, if asked for no more");
+    nf_stopwatch_free(w);
+    nf_queue_free(q);
+}
+
 int main(void)
 {
     nf_device *d = NULL;
@@ -286,6 +341,7 @@ int main(void)
     events(d);
     nesting(d);
     ring(d);
+    times(d);
     nf_device_free(d);
     nf_device_free(NULL);
     dry(NF_HOST);

@@ -28,6 +28,8 @@ nf_status nf_cuda_record(void *event, nf_gpu_queue *queue);
 nf_status nf_cuda_wait(nf_gpu_queue *queue, void *event);
 nf_status nf_cuda_query(void *event, bool *done);
 nf_status nf_cuda_sync(void *event);
+nf_status nf_cuda_moment_new(void *device, void **moment);
+nf_status nf_cuda_elapsed(void *from, void *to, double *seconds);
 nf_status nf_cuda_copy(nf_gpu_queue *queue, void *dst, const void *src, size_t bytes);
 nf_status nf_cuda_copy_2d(nf_gpu_queue *queue, void *dst, size_t dst_pitch, const void *src, size_t src_pitch, size_t width,
                           size_t rows);

@@ -80,6 +80,29 @@ nf_status nf_cuda_sync(void *event)
     return NF_OK;
 }
 
+nf_status nf_cuda_moment_new(void *device, void **moment)
+{
+    cudaEvent_t e;
+
+    (void)device;
+    NF_CUDA_TRY(cudaEventCreate(&e));
+    *moment = e;
+    return NF_OK;
+}
+
+nf_status nf_cuda_elapsed(void *from, void *to, double *seconds)
+{
+    float ms;
+    cudaError_t e = cudaEventElapsedTime(&ms, from, to);
+
+    if (e == cudaErrorNotReady)
+        return nf_cuda_fail(NF_EBUG, "a time is asked for before it is over");
+    if (e != cudaSuccess)
+        return nf_cuda_failed(e, "cudaEventElapsedTime");
+    *seconds = 1e-3 * (double)ms;
+    return NF_OK;
+}
+
 nf_status nf_cuda_copy(nf_gpu_queue *queue, void *dst, const void *src, size_t bytes)
 {
     NF_CUDA_TRY(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDefault, queue->stream));

@@ -305,5 +305,8 @@ nf_status nf_decide(nf_queue *q, struct nf_decision *decision, const double *red
 nf_status nf_cast(nf_queue *q, nf_out y, nf_in x);
 nf_status nf_add(nf_queue *q, nf_out y, nf_in a, nf_in b); /* y may be a or b */
 nf_status nf_fill(nf_queue *q, nf_out y, float value);
+/* *count += how many elements of a and b [n], of one type, are not the same bits: repeated results are compared where they lie.
+ * count: device int64 */
+nf_status nf_mismatch(nf_queue *q, int64_t *count, nf_in a, nf_in b);
 
 #endif

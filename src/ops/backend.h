@@ -76,6 +76,7 @@ typedef nf_status nf_slot_decide(nf_queue *q, struct nf_decision *decision, cons
 typedef nf_status nf_slot_cast(nf_queue *q, nf_out y, nf_in x);
 typedef nf_status nf_slot_add(nf_queue *q, nf_out y, nf_in a, nf_in b);
 typedef nf_status nf_slot_fill(nf_queue *q, nf_out y, float value);
+typedef nf_status nf_slot_mismatch(nf_queue *q, int64_t *count, nf_in a, nf_in b);
 
 /* All slots by name, in the order of the struct: for the check of coverage. */
 /* clang-format off */
@@ -84,7 +85,7 @@ typedef nf_status nf_slot_fill(nf_queue *q, nf_out y, float value);
     X(linear_dgrad) X(linear_wgrad) X(grouped_linear) X(grouped_dgrad) X(grouped_wgrad) X(attention) \
     X(attention_bwd) X(conv_silu) X(conv_silu_bwd) X(ssd) X(ssd_bwd) X(route) X(route_bwd) \
     X(router_bias) X(order_build) X(expand) X(collapse) X(combine) X(head_loss) X(head_logits) X(adamw) \
-    X(sumsq) X(decide) X(cast) X(add) X(fill)
+    X(sumsq) X(decide) X(cast) X(add) X(fill) X(mismatch)
 /* clang-format on */
 
 struct nf_backend {
@@ -124,6 +125,7 @@ struct nf_backend {
     nf_slot_cast *cast;
     nf_slot_add *add;
     nf_slot_fill *fill;
+    nf_slot_mismatch *mismatch;
 };
 
 /* The first empty slot's name, or NULL: nothing missing. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* flat.c: conditions of cast, add, fill and sumsq (ops.h). */
+/* flat.c: conditions of cast, add, fill, mismatch and sumsq (ops.h). */
 #include "call.h"
 #include "check.h"
 #include "scratch.h"
@@ -53,6 +53,16 @@ nf_status nf_fill(nf_queue *q, nf_out y, float value)
     NF_TRY(nf_check_real("fill", "y", y));
     NF_TRY(nf_call_begin(q, "fill", 0.0, nf_call_bytes(y), 0, &c));
     return nf_call_end(&c, c.ops ? c.ops->fill(q, y, value) : NF_OK);
+}
+
+nf_status nf_mismatch(nf_queue *q, int64_t *count, nf_in a, nf_in b)
+{
+    struct nf_call c;
+
+    NF_TRY(nf_check_vector("mismatch", "a", a, a->dtype, NF_ANY));
+    NF_TRY(nf_check_vector("mismatch", "b", b, a->dtype, a->dim[0]));
+    NF_TRY(nf_call_begin(q, "mismatch", 0.0, nf_call_bytes(a) * 2, 0, &c));
+    return nf_call_end(&c, c.ops ? c.ops->mismatch(q, count, a, b) : NF_OK);
 }
 
 nf_status nf_sumsq(nf_queue *q, double *sum, nf_in x)

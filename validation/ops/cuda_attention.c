@@ -64,8 +64,10 @@ static void fill_forward(struct cuda_trial *t)
 {
     struct cuda_trial on_host = *t;
 
-    for (int i = 0; i < t->args; i++)
+    for (int i = 0; i < t->args; i++) {
+        on_host.arg[i].side[0] = t->arg[i].side[1];
         on_host.arg[i].side[0].data = t->arg[i].init;
+    }
     if (call_forward(&on_host, t->rig->q[0], 0)) {
         printf("Bail out! %s\n", nf_diagnosis());
         exit(1);
@@ -76,9 +78,8 @@ static void try(struct cuda_rig *rig, const struct setting *s, bool backward)
 {
     const int64_t T = (int64_t)s->rows * s->len, nq = (int64_t)s->heads * s->d_qk, nk = (int64_t)s->kv_heads * s->d_qk;
     const int64_t nv = (int64_t)s->kv_heads * s->d_v, no = (int64_t)s->heads * s->d_v, wide = nq + nk + nv;
-    /* On tensor cores probabilities and their gradients are rounded to bf16 before the products, 2^-9 each at random; the
-     * definition keeps them in fp32. */
-    const double b = s->type == NF_F32 ? 5e-6 : 5e-3;
+    /* on tensor cores probabilities, and their gradients, are rounded to bf16 before the products */
+    const double sums = 2 * cuda_sum(s->d_qk + s->len), b = sums + (s->type == NF_F32 ? 0 : cuda_operands(1));
     struct cuda_trial t = cuda_trial_new(rig, backward ? call_backward : call_forward, s,
                                          "attention%s %s%s, %d x %d, heads %d / %d of %d, %d, window %d%s, segments %d",
                                          backward ? " backward" : "", nf_dtype_name(s->type),
@@ -90,7 +91,7 @@ static void try(struct cuda_rig *rig, const struct setting *s, bool backward)
     cuda_real(&t, "k", CUDA_IN, 0, s->type, T, nk, wide, 2);
     cuda_real(&t, "v", CUDA_IN, 0, s->type, T, nv, wide, 1);
     cuda_real(&t, "o", backward ? CUDA_IN : CUDA_OUT, b, s->type, T, no, 0, 0);
-    cuda_flat(&t, "lse", backward ? CUDA_IN : CUDA_OUT, 1e-5, NF_F32, s->heads * T, NULL);
+    cuda_flat(&t, "lse", backward ? CUDA_IN : CUDA_OUT, sums, NF_F32, s->heads * T, NULL);
     cuda_as_vector(&t, cuda_real(&t, "sinks", CUDA_IN, 0, NF_F32, 1, s->heads, 0, 1));
     cuda_flat(&t, "segment", CUDA_IN, 0, NF_I32, T, seg);
     if (backward) {
@@ -98,7 +99,8 @@ static void try(struct cuda_rig *rig, const struct setting *s, bool backward)
         cuda_real(&t, "dq", CUDA_OUT, b, s->type, T, nq, wide, 0);
         cuda_real(&t, "dk", CUDA_OUT, b, s->type, T, nk, wide, 0);
         cuda_real(&t, "dv", CUDA_OUT, b, s->type, T, nv, wide, 0);
-        cuda_as_vector(&t, cuda_real(&t, "dsinks", s->sinks ? CUDA_INOUT : CUDA_IN, 1e-5, NF_F32, 1, s->heads, 0, 1));
+        cuda_as_vector(&t,
+                       cuda_real(&t, "dsinks", s->sinks ? CUDA_INOUT : CUDA_IN, 2 * cuda_sum(T), NF_F32, 1, s->heads, 0, 1));
         fill_forward(&t);
     }
     cuda_try(&t);

@@ -14,6 +14,7 @@ struct setting {
     enum nf_experts backend;
     bool accumulate;
     nf_dtype grad;
+    bool frozen; /* but for the biases */
 };
 
 /* Expert, rows, rows left out before. */
@@ -53,7 +54,7 @@ static struct rows rows_new(const struct setting *s, int32_t *expert)
 /* Rows of no group are NaN. */
 static void spoil(struct cuda_trial *t, int k, const struct rows *r)
 {
-    const nf_tensor *x = &t->arg[k].side[0];
+    const nf_tensor *x = &t->arg[k].side[1];
     const int64_t stride = x->nd == 2 ? x->stride[0] : 1, cols = x->nd == 2 ? x->dim[1] : 1;
     const size_t size = nf_dtype_size(x->dtype);
 
@@ -71,6 +72,7 @@ static struct cuda_trial trial_new(struct cuda_rig *rig, cuda_call *call, const 
                        (long long)s->K, act_names[s->act], backend_names[s->backend], s->in_out ? ", in x out" : "",
                        s->weighted ? ", weighted" : "", s->bias ? ", bias" : "", s->pre ? ", pre" : "", (long long)s->scale);
     *r = rows_new(s, expert);
+    rig->met |= s->scale == 0 ? CUDA_MET_EMPTY : 0; /* no row of any group */
     cuda_flat(&t, "begin", CUDA_IN, 0, NF_I32, GROUPS, r->begin);
     cuda_flat(&t, "end", CUDA_IN, 0, NF_I32, GROUPS, r->end);
     cuda_flat(&t, "expert", CUDA_IN, 0, NF_I32, GROUPS, expert);
@@ -92,12 +94,6 @@ static struct nf_grouped_arg arg_of(struct cuda_trial *t, int side)
                                    .row_weight = s->weighted ? CUDA_P(t, WEIGHTS) : NULL,
                                    .in_out = s->in_out,
                                    .backend = s->backend};
-}
-
-/* fp32: two orders of a sum; bf16: roundings that fall on the other side. */
-static double bound(const struct setting *s)
-{
-    return s->type == NF_F32 ? 3e-6 : 1e-3;
 }
 
 static int weight(struct cuda_trial *t, const struct setting *s)
@@ -130,11 +126,11 @@ static void try_forward(struct cuda_rig *rig, const struct setting *s)
     struct cuda_trial t = trial_new(rig, call_forward, "forward", s, &r);
     const int64_t F = gated(s) ? s->N / 2 : s->N;
 
-    cuda_real(&t, "y", CUDA_OUT, bound(s), s->type, r.rows, F, wide(F), 0);
+    cuda_real(&t, "y", CUDA_OUT, 2 * cuda_sum(s->K), s->type, r.rows, F, wide(F), 0);
     cuda_real(&t, "x", CUDA_IN, 0, s->type, r.rows, s->K, wide(s->K), 1);
     weight(&t, s);
     cuda_real(&t, "bias", CUDA_IN, 0, s->type, s->E, s->N, 0, 1);
-    cuda_real(&t, "pre", CUDA_OUT, bound(s), s->type, r.rows, s->N, 0, 0);
+    cuda_real(&t, "pre", CUDA_OUT, cuda_sum(s->K), s->type, r.rows, s->N, 0, 0);
     spoil(&t, IN, &r);
     cuda_try(&t);
     free(r.owned);
@@ -156,13 +152,14 @@ static void try_dgrad(struct cuda_rig *rig, const struct setting *s)
     struct cuda_trial t = trial_new(rig, call_dgrad, "dgrad", s, &r);
     const int64_t in = gated(s) ? 2 * s->K : s->K;
 
-    cuda_real(&t, "dx", CUDA_OUT, bound(s), s->type, r.rows, in, wide(in), 0);
+    cuda_real(&t, "dx", CUDA_OUT, 2 * cuda_sum(s->N), s->type, r.rows, in, wide(in), 0);
     cuda_real(&t, "dy", CUDA_IN, 0, s->type, r.rows, s->N, wide(s->N), 1);
     weight(&t, s);
     cuda_real(&t, "bias", CUDA_IN, 0, s->type, s->E, s->N, 0, 1);
     cuda_real(&t, "pre", CUDA_IN, 0, s->type, r.rows, in, 0, 1.5);
-    cuda_real(&t, "act again", CUDA_OUT, bound(s), s->type, r.rows, s->K, 0, 0);
-    cuda_as_vector(&t, cuda_real(&t, "drow_weight", CUDA_OUT, 1e-5, NF_F32, 1, r.rows, 0, 0)); /* in fp32 from both types */
+    cuda_real(&t, "act again", CUDA_OUT, 2 * cuda_sum(1), s->type, r.rows, s->K, 0, 0);
+    cuda_as_vector(&t, cuda_real(&t, "drow_weight", CUDA_OUT, cuda_sum(s->N) + cuda_sum(s->K), NF_F32, 1, r.rows, 0,
+                                 0)); /* in fp32 from both types */
     spoil(&t, IN, &r);
     spoil(&t, PRE, &r);
     cuda_try(&t);
@@ -176,7 +173,7 @@ static nf_status call_wgrad(struct cuda_trial *t, nf_queue *q, int side)
     const struct nf_groups g = groups_of(t, side);
     const struct nf_grouped_arg a = {
         .row_weight = s->weighted ? CUDA_P(t, WEIGHTS) : NULL, .in_out = s->in_out, .backend = s->backend};
-    const nf_grad dw = {*CUDA_T(t, DW), s->accumulate};
+    const nf_grad dw = {s->frozen ? (nf_tensor){0} : *CUDA_T(t, DW), s->accumulate};
     const nf_grad db = {s->bias ? *CUDA_T(t, DB) : (nf_tensor){0}, s->accumulate};
     return nf_grouped_wgrad(q, dw, db, CUDA_T(t, DY), CUDA_T(t, X), &g, &a);
 }
@@ -186,13 +183,13 @@ static void try_wgrad(struct cuda_rig *rig, const struct setting *s)
     struct rows r;
     struct cuda_trial t = trial_new(rig, call_wgrad, s->accumulate ? "wgrad, added" : "wgrad", s, &r);
     const enum cuda_use use = s->accumulate ? CUDA_INOUT : CUDA_OUT;
-    /* weighted rows are rounded to bf16 before the product: 2^-9 a term, at random */
-    const double b = s->type == NF_F32 ? 3e-6 : s->weighted ? 3e-3 : s->grad == NF_F32 ? 1e-5 : 1e-3;
+    /* on tensor cores weighted rows are rounded to bf16 before the product */
+    const double sums = cuda_sum(r.rows), b = sums + (s->type == NF_BF16 && s->weighted ? cuda_operands(1) : 0);
 
-    cuda_cube(&t, "dw", use, b, s->grad, s->E, s->in_out ? s->K : s->N, s->in_out ? s->N : s->K, 1);
+    cuda_cube(&t, "dw", use, b, s->grad, s->frozen ? 0 : s->E, s->in_out ? s->K : s->N, s->in_out ? s->N : s->K, 1);
     cuda_real(&t, "dy", CUDA_IN, 0, s->type, r.rows, s->N, wide(s->N), 1);
     cuda_real(&t, "x", CUDA_IN, 0, s->type, r.rows, s->K, wide(s->K), 1);
-    cuda_real(&t, "dbias", use, s->grad == NF_F32 ? 3e-6 : 1e-3, s->grad, s->E, s->N, 0, 1);
+    cuda_real(&t, "dbias", use, sums, s->grad, s->E, s->N, 0, 1);
     spoil(&t, DY, &r);
     spoil(&t, X, &r);
     cuda_try(&t);
@@ -201,23 +198,26 @@ static void try_wgrad(struct cuda_rig *rig, const struct setting *s)
 
 /* Shapes that meet every kernel: tiles of 128, 192 and 256 columns, several of them, sums shorter and longer than the ring. */
 static const struct setting settings[] = {
-    {5, 6, 5, 1, NF_ACT_RELU2, NF_F32, false, true, true, true, NF_EXPERTS_GROUPED, false, NF_F32},
-    {5, 70, 33, 1, NF_ACT_SWIGLU, NF_F32, false, true, false, true, NF_EXPERTS_GROUPED, true, NF_F32},
-    {5, 132, 90, 2, NF_ACT_SWIGLU_CLAMP, NF_F32, true, true, true, true, NF_EXPERTS_GROUPED, false, NF_F32},
-    {5, 64, 64, 1, NF_ACT_NONE, NF_F32, false, false, false, false, NF_EXPERTS_GROUPED, true, NF_F32},
-    {5, 10, 7, 1, NF_ACT_SWIGLU_CLAMP, NF_BF16, true, true, true, true, NF_EXPERTS_GROUPED, false, NF_BF16},
-    {5, 128, 64, 1, NF_ACT_NONE, NF_BF16, false, false, false, false, NF_EXPERTS_GROUPED, false, NF_BF16},
-    {5, 192, 320, 2, NF_ACT_RELU2, NF_BF16, false, true, false, true, NF_EXPERTS_GROUPED, false, NF_F32},
-    {5, 256, 512, 1, NF_ACT_RELU2, NF_BF16, false, false, true, true, NF_EXPERTS_GROUPED, true, NF_BF16},
-    {5, 384, 200, 3, NF_ACT_SWIGLU, NF_BF16, false, true, true, true, NF_EXPERTS_GROUPED, true, NF_F32},
-    {5, 512, 136, 1, NF_ACT_SWIGLU, NF_BF16, false, false, false, true, NF_EXPERTS_GROUPED, false, NF_BF16},
-    {5, 720, 360, 1, NF_ACT_SWIGLU_CLAMP, NF_BF16, true, true, true, true, NF_EXPERTS_GROUPED, true, NF_F32},
-    {5, 104, 184, 2, NF_ACT_NONE, NF_BF16, true, true, false, true, NF_EXPERTS_GROUPED, false, NF_F32},
-    {5, 448, 672, 5, NF_ACT_RELU2, NF_BF16, false, true, false, false, NF_EXPERTS_GROUPED, false, NF_BF16},
-    {5, 256, 136, 2, NF_ACT_RELU2, NF_BF16, false, true, true, true, NF_EXPERTS_EAGER, true, NF_F32},
-    {5, 96, 40, 1, NF_ACT_SWIGLU, NF_F32, false, true, true, true, NF_EXPERTS_EAGER, false, NF_F32},
-    {5, 256, 136, 2, NF_ACT_SWIGLU, NF_BF16, false, true, true, true, NF_EXPERTS_BATCHED, false, NF_BF16},
-    {1, 64, 2688, 1, NF_ACT_NONE, NF_BF16, false, true, false, true, NF_EXPERTS_GROUPED, false, NF_F32},
+    {5, 6, 5, 1, NF_ACT_RELU2, NF_F32, false, true, true, true, NF_EXPERTS_GROUPED, false, NF_F32, false},
+    {5, 70, 33, 1, NF_ACT_SWIGLU, NF_F32, false, true, false, true, NF_EXPERTS_GROUPED, true, NF_F32, false},
+    {5, 132, 90, 2, NF_ACT_SWIGLU_CLAMP, NF_F32, true, true, true, true, NF_EXPERTS_GROUPED, false, NF_F32, false},
+    {5, 64, 64, 1, NF_ACT_NONE, NF_F32, false, false, false, false, NF_EXPERTS_GROUPED, true, NF_F32, false},
+    {5, 10, 7, 1, NF_ACT_SWIGLU_CLAMP, NF_BF16, true, true, true, true, NF_EXPERTS_GROUPED, false, NF_BF16, false},
+    {5, 128, 64, 1, NF_ACT_NONE, NF_BF16, false, false, false, false, NF_EXPERTS_GROUPED, false, NF_BF16, false},
+    {5, 192, 320, 2, NF_ACT_RELU2, NF_BF16, false, true, false, true, NF_EXPERTS_GROUPED, false, NF_F32, false},
+    {5, 256, 512, 1, NF_ACT_RELU2, NF_BF16, false, false, true, true, NF_EXPERTS_GROUPED, true, NF_BF16, false},
+    {5, 384, 200, 3, NF_ACT_SWIGLU, NF_BF16, false, true, true, true, NF_EXPERTS_GROUPED, true, NF_F32, false},
+    {5, 512, 136, 1, NF_ACT_SWIGLU, NF_BF16, false, false, false, true, NF_EXPERTS_GROUPED, false, NF_BF16, false},
+    {5, 720, 360, 1, NF_ACT_SWIGLU_CLAMP, NF_BF16, true, true, true, true, NF_EXPERTS_GROUPED, true, NF_F32, false},
+    {5, 104, 184, 2, NF_ACT_NONE, NF_BF16, true, true, false, true, NF_EXPERTS_GROUPED, false, NF_F32, false},
+    {5, 448, 672, 5, NF_ACT_RELU2, NF_BF16, false, true, false, false, NF_EXPERTS_GROUPED, false, NF_BF16, false},
+    {5, 256, 136, 2, NF_ACT_RELU2, NF_BF16, false, true, true, true, NF_EXPERTS_EAGER, true, NF_F32, false},
+    {5, 96, 40, 1, NF_ACT_SWIGLU, NF_F32, false, true, true, true, NF_EXPERTS_EAGER, false, NF_F32, false},
+    {5, 256, 136, 2, NF_ACT_SWIGLU, NF_BF16, false, true, true, true, NF_EXPERTS_BATCHED, false, NF_BF16, false},
+    {1, 64, 2688, 1, NF_ACT_NONE, NF_BF16, false, true, false, true, NF_EXPERTS_GROUPED, false, NF_F32, false},
+    {5, 64, 128, 0, NF_ACT_RELU2, NF_BF16, false, true, true, true, NF_EXPERTS_GROUPED, false, NF_F32, false},
+    {5, 12, 20, 0, NF_ACT_SWIGLU, NF_F32, false, true, true, true, NF_EXPERTS_GROUPED, true, NF_F32, false},
+    {5, 128, 64, 1, NF_ACT_NONE, NF_BF16, false, true, true, true, NF_EXPERTS_GROUPED, true, NF_F32, true},
 };
 
 #define EACH(f)                                                                                                                \

@@ -29,10 +29,10 @@ static nf_status call_adamw(struct cuda_trial *t, nf_queue *q, int side)
     return nf_adamw(q, &run, &arg, CUDA_P(t, VARS), CUDA_P(t, DECISION));
 }
 
-static int vector(struct cuda_trial *t, const char *name, enum cuda_use use, double bound, nf_dtype type, int64_t n,
+static int vector(struct cuda_trial *t, const char *name, enum cuda_use use, double noise, nf_dtype type, int64_t n,
                   double spread)
 {
-    const int k = cuda_real(t, name, use, bound, type, 1, n, 0, spread);
+    const int k = cuda_real(t, name, use, noise, type, 1, n, 0, spread);
     cuda_as_vector(t, k);
     return k;
 }
@@ -47,8 +47,9 @@ static void positive(struct cuda_trial *t, int k)
 }
 
 /*
- * An fp32 update is sums of few terms. Stochastic rounding goes up or down by whether 16 random bits carry: fp32 values that
- * differ in their last bit round differently once in 2^16 elements, by 2^-8.
+ * An fp32 update is sums of few terms, with a root and a quotient. Stochastic rounding goes up or down by whether 16 random
+ * bits carry: fp32 values that differ in their last bit round differently once in 2^16 elements, by a unit of bf16. A split
+ * weight's remainder is the low half of an fp32 number: it errs by few units of that.
  */
 void cuda_test_adamw(struct cuda_rig *r)
 {
@@ -67,24 +68,25 @@ void cuda_test_adamw(struct cuda_rig *r)
         {NF_STATE_SPLIT, NF_BF16, NF_F32, false, NULL, 0}, {NF_STATE_SPLIT, NF_BF16, NF_BF16, false, NULL, 0},
         {NF_STATE_BF16, NF_BF16, NF_F32, false, NULL, 0},  {NF_STATE_BF16, NF_BF16, NF_BF16, false, NULL, 0}};
     for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++)
-        for (int all = 0; all < 2; all++) {
+        for (int all = 0; all < 3; all++) { /* one piece, many, nothing */
             struct update o = kinds[k];
             const bool half = o.w == NF_BF16, compact = half && o.scheme != NF_STATE_FP32;
             const nf_dtype moments = compact ? NF_BF16 : NF_F32;
-            const int64_t n = all ? flat : 301;
+            const int64_t n = all == 0 ? 301 : all == 1 ? flat : 0;
             const struct nf_step_vars vars = {.lr = 1e-2f};
             const struct nf_decision decision = {.clip_scale = 0.5f, .skip = o.skip, .t = 3};
             const struct nf_adamw_piece one = {1, 299, true, 8, 5};
-            o.piece = all ? piece : &one;
-            o.pieces = all ? MANY : 1;
+            o.piece = all == 1 ? piece : &one;
+            o.pieces = all == 0 ? 1 : all == 1 ? MANY : 0;
             struct cuda_trial t = cuda_trial_new(r, call_adamw, &o, "adamw state %d, w %s, g %s, %d pieces%s", (int)o.scheme,
                                                  nf_dtype_name(o.w), nf_dtype_name(o.g), o.pieces, o.skip ? " skipped" : "");
-            vector(&t, "w", CUDA_INOUT, half ? 1e-3 : 1e-6, o.w, n, 1);
-            /* as whole numbers: where a weight goes the other way the remainder does, too */
-            cuda_flat(&t, "low", half && o.scheme == NF_STATE_SPLIT ? CUDA_INOUT : CUDA_IN, 0.05, NF_I16, n, NULL);
-            vector(&t, "master", half && o.scheme == NF_STATE_FP32 ? CUDA_INOUT : CUDA_IN, 1e-6, NF_F32, n, 1);
-            vector(&t, "m", CUDA_INOUT, compact ? 1e-3 : 1e-6, moments, n, 0.1);
-            positive(&t, vector(&t, "v", CUDA_INOUT, compact ? 1e-3 : 1e-6, moments, n, 0.01));
+            cuda_same_types(&t);
+            vector(&t, "w", CUDA_INOUT, cuda_sum(4), o.w, n, 1);
+            cuda_wraps(&t, cuda_flat(&t, "low", half && o.scheme == NF_STATE_SPLIT ? CUDA_INOUT : CUDA_IN, 0, NF_I16, n, NULL),
+                       8);
+            vector(&t, "master", half && o.scheme == NF_STATE_FP32 ? CUDA_INOUT : CUDA_IN, cuda_sum(4), NF_F32, n, 1);
+            vector(&t, "m", CUDA_INOUT, cuda_sum(4), moments, n, 0.1);
+            positive(&t, vector(&t, "v", CUDA_INOUT, cuda_sum(4), moments, n, 0.01));
             vector(&t, "g", CUDA_IN, 0, o.g, n, 0.3);
             cuda_flat(&t, "vars", CUDA_IN, 0, NF_U8, sizeof vars, &vars);
             cuda_flat(&t, "decision", CUDA_IN, 0, NF_U8, sizeof decision, &decision);

@@ -92,8 +92,8 @@ void cuda_test_route(struct cuda_rig *r)
                 cuda_trial_new(r, call_route, &o, "route %d of %lld, score %d, groups %d/%d, gate %d, T %lld", o.arg.k,
                                (long long)E, (int)o.arg.score, o.arg.groups_kept, o.arg.groups, (int)o.arg.gate, (long long)T);
             cuda_flat(&t, "ids", CUDA_OUT, 0, NF_I32, T * o.arg.k, NULL);
-            cuda_flat(&t, "weights", CUDA_OUT, 3e-6, NF_F32, T * o.arg.k, NULL);
-            cuda_real(&t, "scores", CUDA_OUT, 3e-6, NF_F32, T, E, 0, 0);
+            cuda_flat(&t, "weights", CUDA_OUT, cuda_sum(E), NF_F32, T * o.arg.k, NULL);
+            cuda_real(&t, "scores", CUDA_OUT, cuda_sum(E), NF_F32, T, E, 0, 0);
             cuda_flat(&t, "load", CUDA_INOUT, 0, NF_I32, E, NULL);
             cuda_real(&t, "logits", CUDA_IN, 0, NF_F32, T, E, E + 3, 4);
             cuda_as_vector(&t, cuda_real(&t, "correction", CUDA_IN, 0, NF_F32, 1, E, 0, 0.3));
@@ -127,7 +127,7 @@ void cuda_test_route_bwd(struct cuda_rig *r)
                 scores[i] = (float)(1 + i * 2654435761 % 1000) / 1001.0f / (o.arg.score == NF_SCORE_SIGMOID ? 1.0f : (float)E);
             struct cuda_trial t = cuda_trial_new(r, call_route_bwd, &o, "route_bwd %d of %lld, score %d, T %lld", o.arg.k,
                                                  (long long)E, (int)o.arg.score, (long long)T);
-            cuda_real(&t, "dlogits", CUDA_OUT, 3e-6, NF_F32, T, E, 0, 0);
+            cuda_real(&t, "dlogits", CUDA_OUT, cuda_sum(E), NF_F32, T, E, 0, 0);
             cuda_real(&t, "dweights", CUDA_IN, 0, NF_F32, T, o.arg.k, 0, 1);
             cuda_flat(&t, "ids", CUDA_IN, 0, NF_I32, T * o.arg.k, ids);
             cuda_real(&t, "weights", CUDA_IN, 0, NF_F32, T, o.arg.k, 0, 1);
@@ -154,7 +154,7 @@ void cuda_test_router_bias(struct cuda_rig *r)
                 load[e] = (int32_t)(e * 2654435761 % 97);
             struct cuda_trial t =
                 cuda_trial_new(r, call_router_bias, NULL, "router_bias [%lld]%s", (long long)E, skip ? " skipped" : "");
-            cuda_as_vector(&t, cuda_real(&t, "correction", CUDA_INOUT, 1e-7, NF_F32, 1, E, 0, 1));
+            cuda_as_vector(&t, cuda_real(&t, "correction", CUDA_INOUT, cuda_sum(0), NF_F32, 1, E, 0, 1));
             cuda_flat(&t, "load", CUDA_IN, 0, NF_I32, E, load);
             cuda_flat(&t, "decision", CUDA_IN, 0, NF_U8, sizeof decision, &decision);
             cuda_try(&t);

@@ -2,10 +2,11 @@
 /*
  * cuda_rows.h: what the rows of t_cuda share. cuda_NAME.c has those of some ops; t_cuda.c the table.
  *
- * Bounds, in the 2-norm relative to the CPU's result: in fp32 both sides round each of n added terms, in another order, which
- * adds up like a random walk, 2^-24 sqrt(n), and functions (exp, rsqrt) give 2 units more. In bf16 both sides compute in fp32
- * and round once; where the fp32 results differ in their last bits a rounding may fall on the other side, which moves few
- * elements, by 2^-8.
+ * Noise (cudarig.h): two sides round each of n added terms, in other orders, which adds up like a random walk: an error of
+ * 2^-24 / sqrt(3) at each of n steps of two sums that grow to the result like sqrt, 2^-24 sqrt(n / 3) together. Tensor cores
+ * cut off where they should round: half a unit, 2^-24, for each 16 terms, all in one direction. Functions (exp, rsqrt) and
+ * the few products around them give 4 units. An operand that is rounded to bf16 before a product gives each term a relative
+ * error of up to 2^-8, 2^-8 / sqrt(3) in the mean at most; so it does to their sum, if the terms' signs are random.
  */
 #ifndef NEMAFIT_VALIDATION_CUDA_ROWS_H
 #define NEMAFIT_VALIDATION_CUDA_ROWS_H
@@ -14,10 +15,19 @@
 
 static const nf_dtype cuda_reals[2] = {NF_F32, NF_BF16};
 
-static inline double cuda_bound(nf_dtype type)
+static inline double cuda_sum(int64_t terms)
 {
-    return type == NF_F32 ? 2e-6 : 1e-3;
+    return 0x1p-24 * (4 + sqrt((double)terms / 3) + (double)terms / 16);
 }
+
+/* Operands rounded to bf16, one in each of several products that make up a result */
+static inline double cuda_operands(int roundings)
+{
+    return 0x1p-8 * sqrt(roundings / 3.0);
+}
+
+/* cuda_table.c: the rows named, or all, and whether each op of the backend has one. */
+void cuda_table_run(struct cuda_rig *rig, int names, char **name);
 
 void cuda_test_embed(struct cuda_rig *rig);
 void cuda_test_embed_bwd(struct cuda_rig *rig);
@@ -49,7 +59,9 @@ void cuda_test_attention_bwd(struct cuda_rig *rig);
 void cuda_test_cast(struct cuda_rig *rig);
 void cuda_test_add(struct cuda_rig *rig);
 void cuda_test_fill(struct cuda_rig *rig);
+void cuda_test_mismatch(struct cuda_rig *rig);
 void cuda_test_sumsq(struct cuda_rig *rig);
 void cuda_test_ssd(struct cuda_rig *rig);
+void cuda_test_ssd_bwd(struct cuda_rig *rig);
 
 #endif

@@ -2,10 +2,10 @@
 /*
  * cuda_ssd.c: rows of t_cuda: the scan and its gradients.
  *
- * fp32 bounds: dt and the decays take a few units each, sums run over up to N, P and Q terms and the chunks before. bf16: the
- * operands of the tensor cores are rounded too (decay times C BT, kept and passed states): each product carries up to three
- * roundings of at most 2^-9, 2^-8.4 in the 2-norm together, and the result one more; the gradients of the decays are sums of
- * such products that cancel in part.
+ * fp32: dt and the decays take a few units each, sums run over up to N, P and Q terms and the chunks before. bf16: operands of
+ * the tensor cores are rounded: y and the gradients of x, B and C have up to three in a product, counted along its factors
+ * (the state's inputs, the state, and what reads it). The gradients of the decays are sums of two kinds of such products over
+ * tokens, which cancel in part: twice the square.
  */
 #include "cuda_rows.h"
 
@@ -23,23 +23,26 @@ struct scan {
 struct opt {
     struct nf_ssd_arg arg;
     void *kept[2];
-    bool segments, accumulate, forward_only;
+    bool segments, accumulate, forward_only, frozen;
 };
 
 static nf_status call_ssd(struct cuda_trial *t, nf_queue *q, int side)
 {
     const struct opt *o = t->opt;
+    const nf_grad none = {{0}, false};
     struct nf_ssd_arg arg = o->arg;
 
     arg.seq.segment = o->segments ? CUDA_P(t, SEG) : NULL;
+    arg.dtype = CUDA_T(t, X)->dtype;
     NF_TRY(nf_ssd(q, CUDA_T(t, Y), o->forward_only ? NULL : o->kept[side], CUDA_T(t, X), CUDA_T(t, B), CUDA_T(t, C),
                   CUDA_T(t, DT), CUDA_T(t, BIAS), CUDA_T(t, ALOG), CUDA_T(t, D), &arg));
     if (o->forward_only)
         return NF_OK;
     return nf_ssd_bwd(q, CUDA_T(t, DX), CUDA_T(t, DB), CUDA_T(t, DC), CUDA_T(t, DDT),
-                      (nf_grad){*CUDA_T(t, DBIAS), o->accumulate}, (nf_grad){*CUDA_T(t, DALOG), o->accumulate},
-                      (nf_grad){*CUDA_T(t, DD), o->accumulate}, CUDA_T(t, DY), o->kept[side], CUDA_T(t, X), CUDA_T(t, B),
-                      CUDA_T(t, C), CUDA_T(t, DT), CUDA_T(t, BIAS), CUDA_T(t, ALOG), CUDA_T(t, D), &arg);
+                      (nf_grad){*CUDA_T(t, DBIAS), o->accumulate},
+                      o->frozen ? none : (nf_grad){*CUDA_T(t, DALOG), o->accumulate},
+                      o->frozen ? none : (nf_grad){*CUDA_T(t, DD), o->accumulate}, CUDA_T(t, DY), o->kept[side], CUDA_T(t, X),
+                      CUDA_T(t, B), CUDA_T(t, C), CUDA_T(t, DT), CUDA_T(t, BIAS), CUDA_T(t, ALOG), CUDA_T(t, D), &arg);
 }
 
 static void add_segments(struct cuda_trial *t, const struct scan *s)
@@ -76,10 +79,14 @@ static void add_rates(struct cuda_trial *t, const struct scan *s)
 static void scan_trial(struct cuda_rig *r, const struct scan *s, nf_dtype type, bool accumulate, bool forward_only)
 {
     const int64_t T = s->rows * s->len, inner = (int64_t)s->heads * s->P, bc = (int64_t)s->groups * s->N;
+    /* frozen in some trials: the decay's base and the skip */
+    const bool frozen = !forward_only && !accumulate && s->segments == 1;
     const enum cuda_use back = forward_only ? CUDA_IN : CUDA_OUT, sum = forward_only ? CUDA_IN
                                                                         : accumulate ? CUDA_INOUT
                                                                                      : CUDA_OUT;
-    const double wide = type == NF_F32 ? 4e-6 : 6e-3, decays = type == NF_F32 ? 2e-5 : 1.5e-2;
+    const double sums = 2 * cuda_sum(s->N + s->P + 128);
+    const double wide = sums + (type == NF_F32 ? 0 : cuda_operands(3)),
+                 decays = 2 * sums + (type == NF_F32 ? 0 : cuda_operands(6));
     struct opt o = {.arg = {.heads = s->heads,
                             .head_dim = s->P,
                             .groups = s->groups,
@@ -91,13 +98,19 @@ static void scan_trial(struct cuda_rig *r, const struct scan *s, nf_dtype type, 
                             .seq = {.rows = s->rows, .len = s->len}},
                     .segments = s->segments != 0,
                     .accumulate = accumulate,
-                    .forward_only = forward_only};
+                    .forward_only = forward_only,
+                    .frozen = frozen};
     size_t kept[2];
     struct cuda_trial t = cuda_trial_new(r, call_ssd, &o, "ssd %s %s%s%s", nf_dtype_name(type), s->what,
-                                         accumulate ? ", accumulating" : "", forward_only ? ", forward alone" : "");
+                                         accumulate ? ", accumulating"
+                                         : frozen   ? ", frozen"
+                                                    : "",
+                                         forward_only ? ", forward alone" : "");
 
     for (int k = 0; k < 2; k++) {
-        kept[k] = nf_ssd_kept(r->q[k], &o.arg);
+        struct nf_ssd_arg arg = o.arg;
+        arg.dtype = k ? type : NF_F32;
+        kept[k] = nf_ssd_kept(r->q[k], &arg);
         if (nf_device_alloc(r->device[k], kept[k] ? kept[k] : 1, "kept", &o.kept[k]))
             exit(1);
     }
@@ -116,8 +129,8 @@ static void scan_trial(struct cuda_rig *r, const struct scan *s, nf_dtype type, 
     cuda_real(&t, "dc", back, wide, type, T, bc, 0, 0);
     cuda_real(&t, "ddt", back, decays, type, T, s->heads, s->heads + 2, 0);
     cuda_as_vector(&t, cuda_real(&t, "d dt_bias", sum, decays, NF_F32, 1, s->heads, 0, 1));
-    cuda_as_vector(&t, cuda_real(&t, "d a_log", sum, decays, NF_F32, 1, s->heads, 0, 1));
-    cuda_as_vector(&t, cuda_real(&t, "d d", sum, wide, NF_F32, 1, s->heads, 0, 1));
+    cuda_as_vector(&t, cuda_real(&t, "d a_log", sum, decays, NF_F32, !frozen, s->heads, 0, 1));
+    cuda_as_vector(&t, cuda_real(&t, "d d", sum, wide, NF_F32, !frozen, s->heads, 0, 1));
     if (s->segments)
         add_segments(&t, s);
     cuda_try(&t);
@@ -125,23 +138,30 @@ static void scan_trial(struct cuda_rig *r, const struct scan *s, nf_dtype type, 
         nf_device_release(r->device[k], o.kept[k], kept[k] ? kept[k] : 1);
 }
 
+static const struct scan scans[] = {
+    {"one short row", 1, 5, 2, 4, 1, 3, 0, INFINITY, 1, 0},
+    {"odd widths", 2, 131, 6, 5, 3, 7, 0, INFINITY, 1, 0},
+    {"whole chunks", 1, 256, 4, 64, 2, 128, 0, INFINITY, 1, 0},
+    {"wide heads and states, limits of dt", 2, 300, 2, 96, 1, 160, 0.3f, 1.4f, 0.5, 0},
+    {"fast decay", 1, 400, 3, 16, 3, 16, 0, INFINITY, 3, 0},
+    {"slow decay over many chunks", 1, 1030, 2, 8, 2, 16, 0, INFINITY, -6, 0},
+    {"two segments and padding", 2, 450, 4, 32, 2, 64, 0, INFINITY, 1, 1},
+    {"many short segments", 2, 517, 4, 16, 2, 32, 0, INFINITY, 0.5, 2},
+    {"Nano's heads", 1, 640, 64, 64, 8, 128, 0, INFINITY, 1, 0},
+    {"no row", 0, 64, 2, 8, 1, 8, 0, INFINITY, 1, 0},
+};
+enum { SCANS = sizeof scans / sizeof *scans };
+
 void cuda_test_ssd(struct cuda_rig *r)
 {
-    static const struct scan scans[] = {
-        {"one short row", 1, 5, 2, 4, 1, 3, 0, INFINITY, 1, 0},
-        {"odd widths", 2, 131, 6, 5, 3, 7, 0, INFINITY, 1, 0},
-        {"whole chunks", 1, 256, 4, 64, 2, 128, 0, INFINITY, 1, 0},
-        {"wide heads and states, limits of dt", 2, 300, 2, 96, 1, 160, 0.3f, 1.4f, 0.5, 0},
-        {"fast decay", 1, 400, 3, 16, 3, 16, 0, INFINITY, 3, 0},
-        {"slow decay over many chunks", 1, 1030, 2, 8, 2, 16, 0, INFINITY, -6, 0},
-        {"two segments and padding", 2, 450, 4, 32, 2, 64, 0, INFINITY, 1, 1},
-        {"many short segments", 2, 517, 4, 16, 2, 32, 0, INFINITY, 0.5, 2},
-        {"Nano's heads", 1, 640, 64, 64, 8, 128, 0, INFINITY, 1, 0},
-    };
-
-    for (size_t i = 0; i < sizeof scans / sizeof *scans; i++)
+    for (int i = 0; i < SCANS; i++)
         for (int d = 0; d < 2; d++)
-            scan_trial(r, &scans[i], cuda_reals[d], i == 1, false);
-    scan_trial(r, &scans[1], NF_BF16, false, true);
-    scan_trial(r, &(struct scan){"no row", 0, 64, 2, 8, 1, 8, 0, INFINITY, 1, 0}, NF_F32, true, false);
+            scan_trial(r, &scans[i], cuda_reals[d], false, true);
+}
+
+void cuda_test_ssd_bwd(struct cuda_rig *r)
+{
+    for (int i = 0; i < SCANS; i++)
+        for (int d = 0; d < 2; d++)
+            scan_trial(r, &scans[i], cuda_reals[d], i % 2 == d, false);
 }

@@ -63,7 +63,7 @@ void cuda_test_embed_bwd(struct cuda_rig *r)
             struct cuda_trial t = cuda_trial_new(r, call_embed_bwd, &o, "embed_bwd %s, dw %s [%lld of %lld, %lld]%s pad %d",
                                                  nf_dtype_name(type), nf_dtype_name(gtype), (long long)T, (long long)V,
                                                  (long long)H, o.accumulate ? " +=" : "", o.pad);
-            cuda_real(&t, "dw", o.accumulate ? CUDA_INOUT : CUDA_OUT, cuda_bound(gtype), gtype, V, H, 0, 1);
+            cuda_real(&t, "dw", o.accumulate ? CUDA_INOUT : CUDA_OUT, cuda_sum(T), gtype, V, H, 0, 1);
             cuda_flat(&t, "ids", CUDA_IN, 0, NF_I32, T, ids);
             cuda_real(&t, "dy", CUDA_IN, 0, type, T, H, embed[k][3], 1);
             cuda_try(&t);
@@ -119,7 +119,7 @@ void cuda_test_conv_silu(struct cuda_rig *r)
             struct cuda_trial t = cuda_trial_new(r, call_conv, &o, "conv_silu %s [%lld x %lld, %lld] %lld taps%s%s",
                                                  nf_dtype_name(type), (long long)o.rows, (long long)o.len, (long long)C,
                                                  (long long)K, o.bias ? " bias" : "", o.segments ? " segments" : "");
-            cuda_real(&t, "y", CUDA_OUT, 2 * cuda_bound(type), type, T, C, 0, 0);
+            cuda_real(&t, "y", CUDA_OUT, cuda_sum(2 * K), type, T, C, 0, 0);
             cuda_real(&t, "x", CUDA_IN, 0, type, T, C, shapes[k][3], 2);
             cuda_real(&t, "w", CUDA_IN, 0, type, C, K, 0, 1);
             cuda_as_vector(&t, cuda_real(&t, "b", CUDA_IN, 0, type, 1, C, 0, 1));
@@ -150,14 +150,14 @@ void cuda_test_conv_silu_bwd(struct cuda_rig *r)
                                    .accumulate = v / 2 == 1,
                                    .frozen = v / 2 == 2};
             const int64_t T = o.rows * o.len, C = shapes[k][2], K = shapes[k][4];
-            const double sums = gtype == NF_F32 ? 1e-5 : cuda_bound(gtype);
+            const double sums = cuda_sum(T);
             int32_t *segment = some_segments(&o);
             struct cuda_trial t = cuda_trial_new(r, call_conv_bwd, &o, "conv_silu_bwd %s [%lld x %lld, %lld] %lld taps%s%s%s%s",
                                                  nf_dtype_name(type), (long long)o.rows, (long long)o.len, (long long)C,
                                                  (long long)K, o.bias ? " bias" : "", o.segments ? " segments" : "",
                                                  o.accumulate ? " +=" : "", o.frozen ? " frozen" : "");
             const enum cuda_use use = o.accumulate ? CUDA_INOUT : CUDA_OUT;
-            cuda_real(&t, "dx", CUDA_OUT, 2 * cuda_bound(type), type, T, C, shapes[k][3], 0);
+            cuda_real(&t, "dx", CUDA_OUT, cuda_sum(2 * K), type, T, C, shapes[k][3], 0);
             cuda_real(&t, "dw", use, sums, gtype, o.frozen ? 0 : C, K, 0, 1);
             cuda_as_vector(&t, cuda_real(&t, "db", use, sums, gtype, o.frozen || !o.bias ? 0 : 1, C, 0, 1));
             cuda_real(&t, "dy", CUDA_IN, 0, type, T, C, 0, 1);

@@ -19,25 +19,45 @@ static void *grab(size_t bytes)
     return p;
 }
 
+static void rig_fill(struct cuda_rig *r, size_t work)
+{
+    r->ops = nf_device_ops(r->device[1]);
+    r->repeats = 3;
+    for (int s = 0; s < 2; s++) {
+        r->work_bytes[s] = work;
+        must(nf_device_alloc(r->device[s], r->work_bytes[s], "work", &r->block[s]), "work memory");
+        must(nf_arena_new("work", r->block[s], r->work_bytes[s], &r->work[s]), "work arena");
+        must(nf_queue_new(r->device[s], "compute", 0, r->work[s], &r->q[s]), "queue");
+    }
+}
+
+static void host(nf_device **d, int threads)
+{
+    must(nf_device_host(threads, d), "host");
+    must(nf_ops_attach(*d), "ops of the host");
+}
+
 bool cuda_rig_open(struct cuda_rig *r, size_t work)
 {
-    *r = (struct cuda_rig){.work_bytes = {work, work}};
+    *r = (struct cuda_rig){0};
     if (nf_device_cuda(0, 1, &r->device[1])) {
         const char *why = nf_diagnosis();
         printf("1..0 # SKIP %.*s\n", (int)strcspn(why, "\n"), why);
         return false;
     }
-    must(nf_device_host(4, &r->device[0]), "host");
-    must(nf_ops_attach(r->device[0]), "ops of the host");
-    r->ops = nf_device_ops(r->device[1]);
     must(nf_device_gpu(r->device[1])->ops_bytes == sizeof *r->ops ? NF_OK : NF_EBUG, "a plug-in of another build");
     printf("# %s, %s\n", nf_device_name(r->device[1]), nf_device_gpu_info(r->device[1])->about);
-    for (int s = 0; s < 2; s++) {
-        must(nf_device_alloc(r->device[s], r->work_bytes[s], "work", &r->block[s]), "work memory");
-        must(nf_arena_new("work", r->block[s], r->work_bytes[s], &r->work[s]), "work arena");
-        must(nf_queue_new(r->device[s], "compute", 0, r->work[s], &r->q[s]), "queue");
-    }
+    host(&r->device[0], 8);
+    rig_fill(r, work);
     return true;
+}
+
+void cuda_rig_open_host(struct cuda_rig *r, size_t work)
+{
+    *r = (struct cuda_rig){0};
+    host(&r->device[0], 1);
+    host(&r->device[1], 2);
+    rig_fill(r, work);
 }
 
 void cuda_rig_close(struct cuda_rig *r)
@@ -67,7 +87,7 @@ static double draw(uint64_t *state)
     return (double)(*state >> 11) / (double)(1ull << 52) - 1.0;
 }
 
-static void put(void *data, nf_dtype type, int64_t i, double x)
+void cuda_put(void *data, nf_dtype type, int64_t i, double x)
 {
     switch (type) {
     case NF_F32: ((float *)data)[i] = (float)x; break;
@@ -78,7 +98,7 @@ static void put(void *data, nf_dtype type, int64_t i, double x)
     }
 }
 
-static double value(const void *data, nf_dtype type, int64_t i)
+double cuda_get(const void *data, nf_dtype type, int64_t i)
 {
     switch (type) {
     case NF_F32: return (double)((const float *)data)[i];
@@ -86,29 +106,40 @@ static double value(const void *data, nf_dtype type, int64_t i)
     case NF_F16: return (double)nf_f16_to_f32(((const uint16_t *)data)[i]);
     case NF_F64: return ((const double *)data)[i];
     case NF_I32: return (double)((const int32_t *)data)[i];
+    case NF_I64: return (double)((const int64_t *)data)[i];
     case NF_I16: return (double)((const int16_t *)data)[i];
     default: return (double)((const unsigned char *)data)[i];
     }
 }
 
+void cuda_same_types(struct cuda_trial *t)
+{
+    must(t->args ? NF_EBUG : NF_OK, "types chosen after an argument");
+    t->same_types = true;
+}
+
 /* The tensor of a new argument; `elements` are those of its whole allocation. */
-static int add(struct cuda_trial *t, const char *name, enum cuda_use use, double bound, nf_tensor shape, int64_t elements)
+static int add(struct cuda_trial *t, const char *name, enum cuda_use use, double noise, nf_tensor shape, int64_t elements)
 {
     struct cuda_arg *a = &t->arg[t->args];
 
     must(t->args < CUDA_ARGS ? NF_OK : NF_EBUG, "too many arguments");
-    *a = (struct cuda_arg){.name = name, .use = use, .bound = bound};
-    a->bytes = (size_t)elements * nf_dtype_size(shape.dtype);
-    a->init = grab(a->bytes);
+    *a = (struct cuda_arg){.name = name, .use = use, .noise = noise};
+    a->bytes = a->wide_bytes = (size_t)elements * nf_dtype_size(shape.dtype);
+    a->init = a->wide = grab(a->bytes);
     memset(a->init, 0xff, a->bytes); /* NaN, or -1 */
-    for (int s = 0; s < 2; s++) {
-        a->side[s] = shape;
-        must(nf_device_alloc(t->rig->device[s], a->bytes, name, &a->side[s].data), "argument");
+    a->side[0] = a->side[1] = shape;
+    if (shape.dtype == NF_BF16 && !t->same_types) {
+        a->side[0].dtype = NF_F32;
+        a->wide_bytes = (size_t)elements * sizeof(float);
+        a->wide = grab(a->wide_bytes);
     }
+    must(nf_device_alloc(t->rig->device[0], a->wide_bytes, name, &a->side[0].data), "argument");
+    must(nf_device_alloc(t->rig->device[1], a->bytes, name, &a->side[1].data), "argument");
     return t->args++;
 }
 
-static int64_t offset(const nf_tensor *x, int64_t i)
+int64_t cuda_offset(const nf_tensor *x, int64_t i)
 {
     if (x->nd == 1)
         return i;
@@ -125,27 +156,27 @@ static int drawn(struct cuda_trial *t, int k, double spread)
 
     if (a->use != CUDA_OUT)
         for (int64_t i = 0, n = nf_tensor_count(&a->side[0]); i < n; i++)
-            put(a->init, a->side[0].dtype, offset(&a->side[0], i), spread * draw(&state));
+            cuda_put(a->init, a->side[1].dtype, cuda_offset(&a->side[1], i), spread * draw(&state));
     return k;
 }
 
-int cuda_real(struct cuda_trial *t, const char *name, enum cuda_use use, double bound, nf_dtype type, int64_t rows,
+int cuda_real(struct cuda_trial *t, const char *name, enum cuda_use use, double noise, nf_dtype type, int64_t rows,
               int64_t cols, int64_t stride, double spread)
 {
     stride = stride ? stride : cols;
-    return drawn(t, add(t, name, use, bound, nf_matrix(NULL, type, rows, cols, stride), rows * stride), spread);
+    return drawn(t, add(t, name, use, noise, nf_matrix(NULL, type, rows, cols, stride), rows * stride), spread);
 }
 
-int cuda_cube(struct cuda_trial *t, const char *name, enum cuda_use use, double bound, nf_dtype type, int64_t n, int64_t rows,
+int cuda_cube(struct cuda_trial *t, const char *name, enum cuda_use use, double noise, nf_dtype type, int64_t n, int64_t rows,
               int64_t cols, double spread)
 {
-    return drawn(t, add(t, name, use, bound, nf_cube(NULL, type, n, rows, cols), n * rows * cols), spread);
+    return drawn(t, add(t, name, use, noise, nf_cube(NULL, type, n, rows, cols), n * rows * cols), spread);
 }
 
-int cuda_flat(struct cuda_trial *t, const char *name, enum cuda_use use, double bound, nf_dtype type, int64_t n,
+int cuda_flat(struct cuda_trial *t, const char *name, enum cuda_use use, double noise, nf_dtype type, int64_t n,
               const void *contents)
 {
-    int k = add(t, name, use, bound, nf_vector(NULL, type, n), n);
+    int k = add(t, name, use, noise, nf_vector(NULL, type, n), n);
 
     if (contents)
         memcpy(t->arg[k].init, contents, t->arg[k].bytes);
@@ -157,10 +188,10 @@ int cuda_flat(struct cuda_trial *t, const char *name, enum cuda_use use, double 
 float *cuda_initial(const struct cuda_trial *t, int arg, int64_t *n)
 {
     const struct cuda_arg *a = &t->arg[arg];
-    *n = nf_tensor_count(&a->side[0]);
+    *n = nf_tensor_count(&a->side[1]);
     float *x = grab((size_t)*n * sizeof *x);
     for (int64_t i = 0; i < *n; i++)
-        x[i] = (float)value(a->init, a->side[0].dtype, offset(&a->side[0], i));
+        x[i] = (float)cuda_get(a->init, a->side[1].dtype, cuda_offset(&a->side[1], i));
     return x;
 }
 
@@ -172,10 +203,26 @@ void cuda_as_vector(struct cuda_trial *t, int arg)
     }
 }
 
+void cuda_rounded(struct cuda_trial *t, int arg, double worst, double square, double beside)
+{
+    t->arg[arg].worst = worst;
+    t->arg[arg].square = square;
+    t->arg[arg].beside = beside;
+}
+
+void cuda_wraps(struct cuda_trial *t, int arg, int64_t units)
+{
+    t->arg[arg].wraps = units;
+}
+
 static nf_status place(struct cuda_trial *t, int side)
 {
-    for (int i = 0; i < t->args; i++)
-        NF_TRY(nf_copy(t->rig->q[side], t->arg[i].side[side].data, t->arg[i].init, t->arg[i].bytes));
+    for (int i = 0; i < t->args; i++) {
+        const struct cuda_arg *a = &t->arg[i];
+        for (int64_t k = 0; side == 0 && a->wide != a->init && k < (int64_t)(a->wide_bytes / sizeof(float)); k++)
+            ((float *)a->wide)[k] = nf_bf16_to_f32(((const uint16_t *)a->init)[k]);
+        NF_TRY(nf_copy(t->rig->q[side], a->side[side].data, side ? a->init : a->wide, side ? a->bytes : a->wide_bytes));
+    }
     return nf_queue_drain(t->rig->q[side]);
 }
 
@@ -190,47 +237,14 @@ static int64_t beside(const struct cuda_arg *a, const char *got)
     bool *inside = grab((size_t)elements);
     memset(inside, 0, (size_t)elements);
     for (int64_t i = 0; i < n; i++)
-        inside[offset(x, i)] = true;
+        inside[cuda_offset(x, i)] = true;
     for (int64_t i = 0; i < elements; i++)
         wrong += !inside[i] && memcmp(got + (size_t)i * size, (const char *)a->init + (size_t)i * size, size) != 0;
     free(inside);
     return wrong;
 }
 
-static bool near(const struct cuda_trial *t, const struct cuda_arg *a, const char *got)
-{
-    const nf_tensor *x = &a->side[0];
-    double diff = 0, norm = 0, worst = -1;
-    int64_t n = nf_tensor_count(x), at = -1;
-
-    for (int64_t i = 0; i < n; i++) {
-        const double w = value(x->data, x->dtype, offset(x, i)), g = value(got, x->dtype, offset(x, i)), d = fabs(g - w);
-        const bool same = g == w || (isnan(g) && isnan(w));
-        norm += isfinite(w) ? w * w : 0;
-        diff += same ? 0 : d * d;
-        if (!same && !(d <= worst)) {
-            worst = d;
-            at = i;
-        }
-        if (!same && !isfinite(d))
-            break;
-    }
-    const double e = sqrt(diff) / (norm > 0 ? sqrt(norm) : 1);
-    const bool ok = at < 0 || (a->bound > 0 && e <= a->bound);
-    if (!ok || getenv("NF_TEST_VERBOSE"))
-        printf("#   %s: %s: error %.3g, bound %.3g", t->what, a->name, e, a->bound);
-    if (at >= 0 && (!ok || getenv("NF_TEST_VERBOSE"))) {
-        const int64_t cols = x->dim[x->nd - 1];
-        printf("; worst at [%lld, %lld] of [%lld, %lld]: got %.8g, want %.8g", (long long)(at / cols), (long long)(at % cols),
-               (long long)(n / cols), (long long)cols, value(got, x->dtype, offset(x, at)),
-               value(x->data, x->dtype, offset(x, at)));
-    }
-    if (!ok || getenv("NF_TEST_VERBOSE"))
-        printf("\n");
-    return ok;
-}
-
-static bool compare(struct cuda_trial *t, int i, const char *got, const char *first)
+static bool compare(const struct cuda_trial *t, int i, const char *got, const char *first)
 {
     const struct cuda_arg *a = &t->arg[i];
     bool ok = true;
@@ -247,7 +261,9 @@ static bool compare(struct cuda_trial *t, int i, const char *got, const char *fi
             printf("#   %s: %s: an input was written\n", t->what, a->name);
         return ok;
     }
-    ok = near(t, a, got);
+    ok = cuda_near(t, a, got, false);
+    if (ok && t->rig->spoil)
+        cuda_spoil(t, a, got);
     const int64_t wrong = beside(a, got);
     if (wrong)
         printf("#   %s: %s: %lld elements beside the view written\n", t->what, a->name, (long long)wrong);
@@ -265,7 +281,7 @@ static nf_status run(struct cuda_trial *t, bool *ok)
         first[i] = grab(t->arg[i].bytes);
     }
     nf_status s = NF_OK;
-    for (int r = 0; r < CUDA_REPEATS && !s; r++) {
+    for (int r = 0; r < t->rig->repeats && !s; r++) {
         s = place(t, 1);
         if (!s)
             s = t->call(t, t->rig->q[1], 1);
@@ -286,20 +302,53 @@ static nf_status run(struct cuda_trial *t, bool *ok)
     return s;
 }
 
+static unsigned met(const struct cuda_trial *t)
+{
+    unsigned m = 0;
+    int ins = 0, outs = 0;
+    bool wanted = false; /* an input of the trial has elements, so an output without any is one that is not wanted */
+
+    for (int i = 0; i < t->args && !wanted; i++)
+        if (t->arg[i].use == CUDA_IN) {
+            wanted = t->arg[i].bytes > 0;
+            break;
+        }
+    for (int i = 0; i < t->args; i++) {
+        const struct cuda_arg *a = &t->arg[i];
+        const nf_tensor *x = &a->side[1];
+        const int64_t n = nf_tensor_count(x), cols = x->dim[x->nd - 1];
+        const bool first = a->use == CUDA_OUT || a->use == CUDA_INOUT ? !outs++ : !ins++;
+        m |= first && n == 0 ? CUDA_MET_EMPTY : 0;
+        if (a->use != CUDA_IN)
+            m |= n == 0 ? wanted ? CUDA_MET_FROZEN : 0 : a->use == CUDA_INOUT ? CUDA_MET_ADDED : CUDA_MET_OVERWRITTEN;
+        if (n == 0)
+            continue;
+        m |= x->dtype == NF_F32 ? CUDA_MET_F32 : x->dtype == NF_BF16 ? CUDA_MET_BF16 : 0;
+        m |= x->nd > 1 && x->stride[0] > cols ? CUDA_MET_STRIDED : 0;
+        m |= cols % 2 ? CUDA_MET_ODD : 0;
+        m |= n > 132 * 2048 ? CUDA_MET_LARGE : 0;
+    }
+    return m;
+}
+
 bool cuda_try(struct cuda_trial *t)
 {
     bool ok = true;
     nf_status s = run(t, &ok);
 
+    t->rig->met |= met(t);
     if (s) {
         printf("#   %s: %s: %s\n", t->what, nf_status_name(s), nf_diagnosis());
         nf_diagnosis_clear();
         ok = false;
     }
     for (int i = 0; i < t->args; i++) {
-        for (int k = 0; k < 2; k++)
-            nf_device_release(t->rig->device[k], t->arg[i].side[k].data, t->arg[i].bytes);
-        free(t->arg[i].init);
+        struct cuda_arg *a = &t->arg[i];
+        nf_device_release(t->rig->device[0], a->side[0].data, a->wide_bytes);
+        nf_device_release(t->rig->device[1], a->side[1].data, a->bytes);
+        if (a->wide != a->init)
+            free(a->wide);
+        free(a->init);
     }
     tap_ok(ok, "%s", t->what);
     fflush(stdout);

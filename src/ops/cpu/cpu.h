@@ -40,6 +40,7 @@ nf_slot_decide nf_cpu_decide;
 nf_slot_cast nf_cpu_cast;
 nf_slot_add nf_cpu_add;
 nf_slot_fill nf_cpu_fill;
+nf_slot_mismatch nf_cpu_mismatch;
 nf_slot_router_bias nf_cpu_router_bias;
 
 #endif

@@ -223,3 +223,15 @@ nf_status nf_cpu_sumsq(nf_queue *q, double *sum, nf_in x, void *scratch)
         *sum += s.part[i];
     return NF_OK;
 }
+
+/* Serial: it is for tests here */
+nf_status nf_cpu_mismatch(nf_queue *q, int64_t *count, nf_in a, nf_in b)
+{
+    const size_t size = nf_dtype_size(a->dtype);
+    const char *x = a->data, *y = b->data;
+
+    (void)q;
+    for (int64_t i = 0; i < a->dim[0]; i++)
+        *count += memcmp(x + (size_t)i * size, y + (size_t)i * size, size) != 0;
+    return NF_OK;
+}

@@ -39,4 +39,5 @@ const struct nf_backend nf_backend_cpu = {
     .cast = nf_cpu_cast,
     .add = nf_cpu_add,
     .fill = nf_cpu_fill,
+    .mismatch = nf_cpu_mismatch,
 };

@@ -147,6 +147,42 @@ template <typename T> nf_status fill(nf_queue *q, nf_in y, float value)
 }
 
 /* Block b sums its own run of elements: 16 loads under way in a thread, packs as the alignment of the run allows. */
+/* Whole numbers: the order in which atomics add does not matter. */
+template <int V, typename T>
+__global__ void __launch_bounds__(256) mismatches(unsigned long long *count, const T *a, const T *b, int64_t n)
+{
+    unsigned long long other = 0;
+    for (int64_t i = ((int64_t)blockIdx.x * 256 + threadIdx.x) * V; i < n; i += (int64_t)gridDim.x * 256 * V) {
+        if (i + V <= n) {
+            const nf_pack<T, V> x = nf_load<V>(a + i), y = nf_load<V>(b + i);
+#pragma unroll
+            for (int k = 0; k < V; k++)
+                other += x.v[k] != y.v[k];
+        } else {
+            for (int64_t k = i; k < n; k++)
+                other += a[k] != b[k];
+        }
+    }
+    other = nf_warp_sum(other);
+    if (threadIdx.x % 32 == 0 && other)
+        atomicAdd(count, other);
+}
+
+/* T: whole numbers of the elements' size */
+template <typename T> nf_status mismatch(nf_queue *q, int64_t *count, nf_in a, nf_in b)
+{
+    constexpr int V = 16 / sizeof(T);
+    const int64_t n = a->dim[0];
+    const bool packs = ((uintptr_t)a->data | (uintptr_t)b->data) % 16 == 0;
+    const auto kernel = packs ? mismatches<V, T> : mismatches<1, T>;
+
+    if (n == 0)
+        return NF_OK;
+    kernel<<<nf_blocks(n, 256 * (packs ? V : 1)), 256, 0, nf_stream(q)>>>((unsigned long long *)count, (const T *)a->data,
+                                                                          (const T *)b->data, n);
+    return nf_launched("mismatch");
+}
+
 template <int V, typename T> __global__ void __launch_bounds__(256) squares(const T *x, int64_t n, int64_t run, double *part)
 {
     const int64_t begin = blockIdx.x * run, end = begin + run < n ? begin + run : n;
@@ -219,6 +255,18 @@ extern "C" nf_status nf_cuda_add(nf_queue *q, nf_out y, nf_in a, nf_in b)
 extern "C" nf_status nf_cuda_fill(nf_queue *q, nf_out y, float value)
 {
     return NF_BY_TYPE(y->dtype, fill, q, y, value);
+}
+
+extern "C" nf_status nf_cuda_mismatch(nf_queue *q, int64_t *count, nf_in a, nf_in b)
+{
+    switch (a->dtype) {
+    case NF_U8: return mismatch<uint8_t>(q, count, a, b);
+    case NF_I64:
+    case NF_F64: return mismatch<uint64_t>(q, count, a, b);
+    case NF_F32:
+    case NF_I32: return mismatch<uint32_t>(q, count, a, b);
+    default: return mismatch<uint16_t>(q, count, a, b);
+    }
 }
 
 extern "C" nf_status nf_cuda_sumsq(nf_queue *q, double *sum, nf_in x, void *scratch)

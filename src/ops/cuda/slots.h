@@ -35,6 +35,7 @@ nf_slot_attention_bwd nf_cuda_attention_bwd;
 nf_slot_cast nf_cuda_cast;
 nf_slot_add nf_cuda_add;
 nf_slot_fill nf_cuda_fill;
+nf_slot_mismatch nf_cuda_mismatch;
 nf_slot_sumsq nf_cuda_sumsq;
 nf_slot_ssd nf_cuda_ssd;
 nf_slot_ssd_bwd nf_cuda_ssd_bwd;

@@ -47,6 +47,7 @@ static const struct nf_backend backend = {
     .cast = nf_cuda_cast,
     .add = nf_cuda_add,
     .fill = nf_cuda_fill,
+    .mismatch = nf_cuda_mismatch,
 };
 
 /* For nf_gpu_open, which may not know struct nf_backend. */

@@ -127,15 +127,16 @@ static const struct setting settings[] = {
     {2, 500, 4, 1, 64, 64, 128, true, 2, NF_BF16, NF_ATTN_FLASH},
     {1, 1024, 32, 2, 128, 128, 0, false, 0, NF_BF16, NF_ATTN_FLASH},
     {0, 16, 4, 2, 64, 64, 0, false, 0, NF_BF16, NF_ATTN_FLASH},
+    {1, 4096, 32, 2, 128, 128, 0, false, 0, NF_BF16, NF_ATTN_FLASH},
 };
 
 void cuda_test_attention(struct cuda_rig *rig)
 {
-    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++)
-        try(rig, &settings[i], false);
+    CUDA_EACH(i, rig, settings, 1)
+    try(rig, &settings[i], false);
 }
 void cuda_test_attention_bwd(struct cuda_rig *rig)
 {
-    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++)
-        try(rig, &settings[i], true);
+    CUDA_EACH(i, rig, settings, 1)
+    try(rig, &settings[i], true);
 }

@@ -218,10 +218,14 @@ static const struct setting settings[] = {
     {5, 64, 128, 0, NF_ACT_RELU2, NF_BF16, false, true, true, true, NF_EXPERTS_GROUPED, false, NF_F32, false},
     {5, 12, 20, 0, NF_ACT_SWIGLU, NF_F32, false, true, true, true, NF_EXPERTS_GROUPED, true, NF_F32, false},
     {5, 128, 64, 1, NF_ACT_NONE, NF_BF16, false, true, true, true, NF_EXPERTS_GROUPED, true, NF_F32, true},
+    /* the largest: some 23,000 rows */
+    {8, 1856, 2688, 60, NF_ACT_RELU2, NF_BF16, false, false, false, true, NF_EXPERTS_GROUPED, false, NF_BF16, false},
+    {8, 2688, 1856, 60, NF_ACT_NONE, NF_BF16, false, true, false, true, NF_EXPERTS_GROUPED, true, NF_F32, false},
+    {8, 1536, 2048, 60, NF_ACT_SWIGLU, NF_BF16, false, true, false, true, NF_EXPERTS_GROUPED, false, NF_BF16, false},
 };
 
 #define EACH(f)                                                                                                                \
-    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++)                                                            \
+    CUDA_EACH(i, rig, settings, 3)                                                                                             \
     f(rig, &settings[i])
 
 void cuda_test_grouped_linear(struct cuda_rig *rig)

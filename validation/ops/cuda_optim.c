@@ -68,16 +68,16 @@ void cuda_test_adamw(struct cuda_rig *r)
         {NF_STATE_SPLIT, NF_BF16, NF_F32, false, NULL, 0}, {NF_STATE_SPLIT, NF_BF16, NF_BF16, false, NULL, 0},
         {NF_STATE_BF16, NF_BF16, NF_F32, false, NULL, 0},  {NF_STATE_BF16, NF_BF16, NF_BF16, false, NULL, 0}};
     for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++)
-        for (int all = 0; all < 3; all++) { /* one piece, many, nothing */
+        for (int all = r->large ? 3 : 0; all < (r->large ? 4 : 3); all++) { /* one piece, many, nothing; a large one */
             struct update o = kinds[k];
             const bool half = o.w == NF_BF16, compact = half && o.scheme != NF_STATE_FP32;
             const nf_dtype moments = compact ? NF_BF16 : NF_F32;
-            const int64_t n = all == 0 ? 301 : all == 1 ? flat : 0;
+            const int64_t n = all == 0 ? 301 : all == 1 ? flat : all == 2 ? 0 : 50000000;
             const struct nf_step_vars vars = {.lr = 1e-2f};
             const struct nf_decision decision = {.clip_scale = 0.5f, .skip = o.skip, .t = 3};
-            const struct nf_adamw_piece one = {1, 299, true, 8, 5};
+            const struct nf_adamw_piece one = {1, n > 1 ? n - 2 : 0, true, 8, 5};
             o.piece = all == 1 ? piece : &one;
-            o.pieces = all == 0 ? 1 : all == 1 ? MANY : 0;
+            o.pieces = all == 1 ? MANY : all != 2;
             struct cuda_trial t = cuda_trial_new(r, call_adamw, &o, "adamw state %d, w %s, g %s, %d pieces%s", (int)o.scheme,
                                                  nf_dtype_name(o.w), nf_dtype_name(o.g), o.pieces, o.skip ? " skipped" : "");
             cuda_same_types(&t);

@@ -16,8 +16,8 @@ static const struct moving moves[] = {
     {40000, 39990, 330000, 0, 3, 4, 8, 128, 16, true, true},
     {700, 0, 2000, 0, 16, 0, 2, 8, 128, true, false},
     {0, 0, 100, 0, 16, 0, 2, 8, 1, true, false},
+    {4096, 4096, 40960, 0, 2688, 0, 6, 128, 128, true, true},
 };
-enum { MOVES = sizeof moves / sizeof *moves };
 
 enum { IDS, SIDE, COUNT, SOURCE, SLOT, PLACE, WEIGHT, BEGIN, END, EXPERT, ORDER_ARGS };
 
@@ -82,7 +82,8 @@ static nf_status call_order(struct cuda_trial *t, nf_queue *q, int side)
 
 void cuda_test_order_build(struct cuda_rig *r)
 {
-    for (int k = 0; k < MOVES; k++) {
+    CUDA_EACH(k, r, moves, 1)
+    {
         struct cuda_trial t = trial(r, call_order, "order_build", "", &moves[k]);
         add_order(&t, &moves[k]);
         cuda_try(&t);
@@ -99,15 +100,15 @@ static nf_status call_expand(struct cuda_trial *t, nf_queue *q, int side)
 
 void cuda_test_expand(struct cuda_rig *r)
 {
-    for (int k = 0; k < MOVES; k++)
-        for (int d = 0; d < 2; d++) {
-            const struct moving *o = &moves[k];
-            struct cuda_trial t = trial(r, call_expand, "expand", nf_dtype_name(cuda_reals[d]), o);
-            cuda_real(&t, "rows", CUDA_OUT, 0, cuda_reals[d], o->expert_cap, o->width, o->stride, 0);
-            cuda_real(&t, "received", CUDA_IN, 0, cuda_reals[d], o->row_cap, o->width, 0, 1);
-            add_order(&t, o);
-            cuda_try(&t);
-        }
+    CUDA_EACH(k, r, moves, 1)
+    for (int d = CUDA_FIRST(r); d < 2; d++) {
+        const struct moving *o = &moves[k];
+        struct cuda_trial t = trial(r, call_expand, "expand", nf_dtype_name(cuda_reals[d]), o);
+        cuda_real(&t, "rows", CUDA_OUT, 0, cuda_reals[d], o->expert_cap, o->width, o->stride, 0);
+        cuda_real(&t, "received", CUDA_IN, 0, cuda_reals[d], o->row_cap, o->width, 0, 1);
+        add_order(&t, o);
+        cuda_try(&t);
+    }
 }
 
 /* Sums of few bf16 values have few bits below the last one: half of those with one more bit are ties, h^2 / 2 in the mean
@@ -128,18 +129,17 @@ static nf_status call_collapse(struct cuda_trial *t, nf_queue *q, int side)
 
 void cuda_test_collapse(struct cuda_rig *r)
 {
-    for (int k = 0; k < MOVES; k++)
-        for (int d = 0; d < 2; d++) {
-            const struct moving *o = &moves[k];
-            struct cuda_trial t = trial(r, call_collapse, "collapse", nf_dtype_name(cuda_reals[d]), o);
-            few_terms(&t,
-                      cuda_real(&t, "partial", CUDA_OUT, cuda_sum(o->k), cuda_reals[d], o->row_cap, o->width, o->stride, 0));
-            cuda_flat(&t, "side out", CUDA_OUT, 0, NF_F32, o->row_cap * o->k, NULL);
-            cuda_real(&t, "rows", CUDA_IN, 0, cuda_reals[d], o->expert_cap, o->width, 0, 1);
-            cuda_as_vector(&t, cuda_real(&t, "row side", CUDA_IN, 0, NF_F32, 1, o->expert_cap, 0, 1));
-            add_order(&t, o);
-            cuda_try(&t);
-        }
+    CUDA_EACH(k, r, moves, 1)
+    for (int d = CUDA_FIRST(r); d < 2; d++) {
+        const struct moving *o = &moves[k];
+        struct cuda_trial t = trial(r, call_collapse, "collapse", nf_dtype_name(cuda_reals[d]), o);
+        few_terms(&t, cuda_real(&t, "partial", CUDA_OUT, cuda_sum(o->k), cuda_reals[d], o->row_cap, o->width, o->stride, 0));
+        cuda_flat(&t, "side out", CUDA_OUT, 0, NF_F32, o->row_cap * o->k, NULL);
+        cuda_real(&t, "rows", CUDA_IN, 0, cuda_reals[d], o->expert_cap, o->width, 0, 1);
+        cuda_as_vector(&t, cuda_real(&t, "row side", CUDA_IN, 0, NF_F32, 1, o->expert_cap, 0, 1));
+        add_order(&t, o);
+        cuda_try(&t);
+    }
 }
 
 static nf_status call_combine(struct cuda_trial *t, nf_queue *q, int side)
@@ -151,22 +151,22 @@ static nf_status call_combine(struct cuda_trial *t, nf_queue *q, int side)
 
 void cuda_test_combine(struct cuda_rig *r)
 {
-    for (int k = 0; k < MOVES; k++)
-        for (int d = 0; d < 2; d++) {
-            struct moving o = moves[k]; /* experts: slots, one a rank */
-            o.experts = o.experts > 8 ? 8 : o.experts;
-            const int64_t n = o.row_cap * o.experts;
-            int32_t *where = calloc((size_t)n + 1, sizeof *where);
-            for (int64_t i = 0; i < n; i++)
-                where[i] = i * 7 % 3 ? (int32_t)(i * 2654435761 % o.expert_cap) : -1;
-            struct cuda_trial t = trial(r, call_combine, "combine", nf_dtype_name(cuda_reals[d]), &o);
-            few_terms(&t, cuda_real(&t, "y", CUDA_OUT, cuda_sum(o.experts), cuda_reals[d], o.row_cap, o.width, o.stride, 0));
-            cuda_flat(&t, "weights", CUDA_OUT, cuda_sum(o.experts), NF_F32, o.row_cap * o.k, NULL);
-            cuda_real(&t, "returned", CUDA_IN, 0, cuda_reals[d], o.expert_cap, o.width, 0, 1);
-            cuda_real(&t, "side", CUDA_IN, 0, NF_F32, o.expert_cap, o.k, 0, 1);
-            cuda_flat(&t, "where", CUDA_IN, 0, NF_I32, n, where);
-            cuda_real(&t, "add", CUDA_IN, 0, cuda_reals[d], o.row_cap, o.width, 0, 1);
-            cuda_try(&t);
-            free(where);
-        }
+    CUDA_EACH(k, r, moves, 1)
+    for (int d = CUDA_FIRST(r); d < 2; d++) {
+        struct moving o = moves[k]; /* experts: slots, one a rank */
+        o.experts = o.experts > 8 ? 8 : o.experts;
+        const int64_t n = o.row_cap * o.experts;
+        int32_t *where = calloc((size_t)n + 1, sizeof *where);
+        for (int64_t i = 0; i < n; i++)
+            where[i] = i * 7 % 3 ? (int32_t)(i * 2654435761 % o.expert_cap) : -1;
+        struct cuda_trial t = trial(r, call_combine, "combine", nf_dtype_name(cuda_reals[d]), &o);
+        few_terms(&t, cuda_real(&t, "y", CUDA_OUT, cuda_sum(o.experts), cuda_reals[d], o.row_cap, o.width, o.stride, 0));
+        cuda_flat(&t, "weights", CUDA_OUT, cuda_sum(o.experts), NF_F32, o.row_cap * o.k, NULL);
+        cuda_real(&t, "returned", CUDA_IN, 0, cuda_reals[d], o.expert_cap, o.width, 0, 1);
+        cuda_real(&t, "side", CUDA_IN, 0, NF_F32, o.expert_cap, o.k, 0, 1);
+        cuda_flat(&t, "where", CUDA_IN, 0, NF_I32, n, where);
+        cuda_real(&t, "add", CUDA_IN, 0, cuda_reals[d], o.row_cap, o.width, 0, 1);
+        cuda_try(&t);
+        free(where);
+    }
 }

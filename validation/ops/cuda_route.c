@@ -55,7 +55,7 @@ static const struct routing routes[] = {
      true},
 };
 
-static const int64_t batch[][2] = {{1, 1}, {3, 37}, {2, 512}, {0, 7}};
+static const int64_t batch[][2] = {{1, 1}, {3, 37}, {2, 512}, {0, 7}, {2, 8192}};
 
 static const int64_t global_rows[4] = {5, 900000000001, 7, 12};
 static const struct nf_step_vars vars = {.step = 41};
@@ -83,7 +83,8 @@ static int32_t *some_padding(int64_t rows, int64_t len)
 void cuda_test_route(struct cuda_rig *r)
 {
     for (size_t k = 0; k < sizeof routes / sizeof *routes; k++)
-        for (size_t b = 0; b < sizeof batch / sizeof *batch; b++) {
+        CUDA_EACH(b, r, batch, 1)
+        {
             struct routing o = routes[k];
             const int64_t T = batch[b][0] * batch[b][1], E = o.experts;
             o.arg.seq = (nf_seq){batch[b][0], batch[b][1], NULL, NULL};
@@ -114,7 +115,8 @@ static nf_status call_route_bwd(struct cuda_trial *t, nf_queue *q, int side)
 void cuda_test_route_bwd(struct cuda_rig *r)
 {
     for (size_t k = 0; k < sizeof routes / sizeof *routes; k++)
-        for (size_t b = 0; b < sizeof batch / sizeof *batch; b++) {
+        CUDA_EACH(b, r, batch, 1)
+        {
             struct routing o = routes[k];
             const int64_t T = batch[b][0] * batch[b][1], E = o.experts;
             int32_t *ids = calloc((size_t)(T * o.arg.k) + 1, sizeof *ids);

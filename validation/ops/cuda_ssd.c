@@ -149,19 +149,19 @@ static const struct scan scans[] = {
     {"many short segments", 2, 517, 4, 16, 2, 32, 0, INFINITY, 0.5, 2},
     {"Nano's heads", 1, 640, 64, 64, 8, 128, 0, INFINITY, 1, 0},
     {"no row", 0, 64, 2, 8, 1, 8, 0, INFINITY, 1, 0},
+    {"Nano's, 4,096 tokens", 1, 4096, 64, 64, 8, 128, 0, INFINITY, 1, 0},
 };
-enum { SCANS = sizeof scans / sizeof *scans };
 
 void cuda_test_ssd(struct cuda_rig *r)
 {
-    for (int i = 0; i < SCANS; i++)
-        for (int d = 0; d < 2; d++)
-            scan_trial(r, &scans[i], cuda_reals[d], false, true);
+    CUDA_EACH(i, r, scans, 1)
+    for (int d = CUDA_FIRST(r); d < 2; d++)
+        scan_trial(r, &scans[i], cuda_reals[d], false, true);
 }
 
 void cuda_test_ssd_bwd(struct cuda_rig *r)
 {
-    for (int i = 0; i < SCANS; i++)
-        for (int d = 0; d < 2; d++)
-            scan_trial(r, &scans[i], cuda_reals[d], i % 2 == d, false);
+    CUDA_EACH(i, r, scans, 1)
+    for (int d = CUDA_FIRST(r); d < 2; d++)
+        scan_trial(r, &scans[i], cuda_reals[d], (int)(i % 2) == d, false);
 }

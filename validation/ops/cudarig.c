@@ -129,12 +129,13 @@ static int add(struct cuda_trial *t, const char *name, enum cuda_use use, double
     a->init = a->wide = grab(a->bytes);
     memset(a->init, 0xff, a->bytes); /* NaN, or -1 */
     a->side[0] = a->side[1] = shape;
-    if (shape.dtype == NF_BF16 && !t->same_types) {
+    if (shape.dtype == NF_BF16 && !t->same_types && !t->rig->large) {
         a->side[0].dtype = NF_F32;
         a->wide_bytes = (size_t)elements * sizeof(float);
         a->wide = grab(a->wide_bytes);
     }
-    must(nf_device_alloc(t->rig->device[0], a->wide_bytes, name, &a->side[0].data), "argument");
+    if (!t->rig->large)
+        must(nf_device_alloc(t->rig->device[0], a->wide_bytes, name, &a->side[0].data), "argument");
     must(nf_device_alloc(t->rig->device[1], a->bytes, name, &a->side[1].data), "argument");
     return t->args++;
 }
@@ -215,7 +216,7 @@ void cuda_wraps(struct cuda_trial *t, int arg, int64_t units)
     t->arg[arg].wraps = units;
 }
 
-static nf_status place(struct cuda_trial *t, int side)
+nf_status cuda_place(struct cuda_trial *t, int side)
 {
     for (int i = 0; i < t->args; i++) {
         const struct cuda_arg *a = &t->arg[i];
@@ -274,7 +275,7 @@ static nf_status run(struct cuda_trial *t, bool *ok)
 {
     char *got[CUDA_ARGS] = {0}, *first[CUDA_ARGS] = {0};
 
-    NF_TRY(place(t, 0));
+    NF_TRY(cuda_place(t, 0));
     NF_TRY(t->call(t, t->rig->q[0], 0));
     for (int i = 0; i < t->args; i++) {
         got[i] = grab(t->arg[i].bytes);
@@ -282,7 +283,7 @@ static nf_status run(struct cuda_trial *t, bool *ok)
     }
     nf_status s = NF_OK;
     for (int r = 0; r < t->rig->repeats && !s; r++) {
-        s = place(t, 1);
+        s = cuda_place(t, 1);
         if (!s)
             s = t->call(t, t->rig->q[1], 1);
         for (int i = 0; i < t->args && !s; i++)
@@ -334,7 +335,7 @@ static unsigned met(const struct cuda_trial *t)
 bool cuda_try(struct cuda_trial *t)
 {
     bool ok = true;
-    nf_status s = run(t, &ok);
+    nf_status s = t->rig->large ? cuda_repeat(t, &ok) : run(t, &ok);
 
     t->rig->met |= met(t);
     if (s) {
@@ -344,7 +345,8 @@ bool cuda_try(struct cuda_trial *t)
     }
     for (int i = 0; i < t->args; i++) {
         struct cuda_arg *a = &t->arg[i];
-        nf_device_release(t->rig->device[0], a->side[0].data, a->wide_bytes);
+        if (a->side[0].data)
+            nf_device_release(t->rig->device[0], a->side[0].data, a->wide_bytes);
         nf_device_release(t->rig->device[1], a->side[1].data, a->bytes);
         if (a->wide != a->init)
             free(a->wide);

@@ -57,6 +57,7 @@ struct cuda_rig {
     size_t work_bytes[2];
     const struct nf_backend *ops; /* of the tried side; may have empty slots */
     int repeats;
+    int large;             /* not 0: no comparison; each op is called so often on its largest shapes (cuda_repeat.c) */
     unsigned met;          /* CUDA_MET_..., by the trials since the last reset */
     bool spoil;            /* also spoil each output on purpose, and want the comparison to see it */
     int64_t spoiled, seen; /* so many times, and so many times it was seen */
@@ -118,10 +119,15 @@ void cuda_as_vector(struct cuda_trial *t, int arg);
 /* Runs it, gives one test point, frees the arguments. */
 bool cuda_try(struct cuda_trial *t);
 
+/* cuda_repeat.c: calls of the tried op, rig->large in number, on the same inputs: the same bits each time? */
+nf_status cuda_repeat(struct cuda_trial *t, bool *same);
 /* cuda_compare.c: what an output holds after the call (the whole allocation of side 1) against the definition's. */
 bool cuda_near(const struct cuda_trial *t, const struct cuda_arg *a, const void *got, bool quiet);
 /* cuda_spoil.c: makes an output wrong in several ways, one after the other, and counts how often cuda_near sees it. */
 void cuda_spoil(const struct cuda_trial *t, const struct cuda_arg *a, const void *got);
+
+/* Every argument of a side as it is before a call */
+nf_status cuda_place(struct cuda_trial *t, int side);
 
 /* Elements of a buffer of any type, as doubles; the place of element i of a view in its allocation. */
 double cuda_get(const void *data, nf_dtype type, int64_t i);

@@ -31,6 +31,8 @@ enum nf_axis { NF_WORLD, NF_EP, NF_EDP, NF_NODE, NF_AXES };
 nf_status nf_mesh_new(const void *mpi_comm, int ep, nf_device *device, nf_mesh **mesh);
 /* The same numbers without MPI: collectives only count bytes. For plans and the dry run. */
 nf_status nf_mesh_new_virtual(int ranks, int rank, int ep, int ranks_per_node, nf_device *dry, nf_mesh **mesh);
+/* The same for this rank of a mesh, with what its transports take: for the rehearsal. */
+nf_status nf_mesh_new_twin(const nf_mesh *of, nf_device *dry, nf_mesh **mesh);
 void nf_mesh_free(nf_mesh *mesh); /* collective unless virtual */
 
 const nf_group *nf_mesh_group(const nf_mesh *mesh, enum nf_axis axis);

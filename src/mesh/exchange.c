@@ -7,7 +7,6 @@
 #include "exchange.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 nf_status nf_exchange_new(const nf_mesh *mesh, nf_exchange **result)
 {
@@ -27,7 +26,9 @@ const struct nf_xtransport *nf_x_transport(const nf_exchange *x, const struct nf
         return NULL;
     if (x->ep->size == 1)
         return &nf_x_alone;
-    return x->on_device ? &nf_x_staged : &nf_x_host;
+    if (!x->on_device)
+        return &nf_x_host;
+    return x->mesh->shares_gpu ? &nf_x_staged : &nf_x_nccl;
 }
 
 void *nf_x_take(struct nf_taker *from, size_t bytes)
@@ -75,7 +76,7 @@ void nf_exchange_reserve(nf_exchange *x, const struct nf_xshape *shape)
     enlarge(&x->most.packed_side, nf_x_sends_all(x->ep, shape) ? 0 : packed * band);
 }
 
-/* What layers read. Device memory begins as zeros. */
+/* What layers read. */
 static nf_status windows(nf_exchange *x, nf_arena *run)
 {
     struct nf_taker from = {run, NF_LOW, "exchange windows", NF_OK};
@@ -90,16 +91,18 @@ static nf_status windows(nf_exchange *x, nf_arena *run)
         home->side = nf_x_take(&from, x->most.home_side);
     }
     x->zeros = nf_x_take(&from, x->most.zeros);
-    NF_TRY(from.status);
-    if (!x->nowhere && !x->on_device)
-        memset(x->zeros, 0, x->most.zeros);
-    return NF_OK;
+    return from.status;
 }
 
 nf_status nf_exchange_commit(nf_exchange *x, nf_arena *run)
 {
     x->nowhere = nf_arena_counting(run);
     NF_TRY(windows(x, run));
+    if (x->on_device && !x->nowhere && x->most.counts) {
+        x->counts = calloc(1, x->most.counts);
+        if (!x->counts)
+            return nf_fail(NF_ENOMEM, "no memory for the counts of the token exchange");
+    }
     for (int i = 0; i < NF_X_TRANSPORTS && x->used[i]; i++)
         if (x->used[i]->commit)
             NF_TRY(x->used[i]->commit(x, run));
@@ -115,6 +118,8 @@ void nf_exchange_free(nf_exchange *x)
         if (x->used[i]->free)
             x->used[i]->free(x);
     nf_xdevice_free(x);
+    if (x->on_device)
+        free(x->counts);
     for (nf_xplan *p = x->dry, *after; p; p = after) {
         after = p->next_dry;
         free(p);

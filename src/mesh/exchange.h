@@ -9,7 +9,7 @@
  * A transport is a table of functions; a plan carries the one that serves it:
  *
  *   xalone.c     a group of one                                     xhost.c    host memory over MPI (walk: xsend.c, xreturn.c)
- *   xstaged.c    device memory over MPI, through pinned memory
+ *   xstaged.c    device memory over MPI, through pinned memory     xnccl.c    device memory over NCCL
  *
  * All lists are in chunk order; `pairs` are arrays [chunks][P] of numbers between this rank and each rank of ep.
  */
@@ -67,6 +67,7 @@ struct nf_xtransport {
     /* nf_xplan_slices() leaves the plan's send, recv, before, window and passes on the host; else the transport knows them
      * elsewhere, and counts the bytes of its trips itself. */
     bool host_counts;
+    bool device_list; /* plans have their list on the device too */
     /* What it needs besides the windows x->at, for x->most. NULL: nothing. Called once. */
     nf_status (*commit)(nf_exchange *x, nf_arena *run);
     void (*free)(nf_exchange *x); /* may be NULL; also after a commit that failed */
@@ -77,7 +78,7 @@ struct nf_xtransport {
     nf_status (*back)(nf_queue *queue, struct nf_trip *trip, nf_event *event);
 };
 
-extern const struct nf_xtransport nf_x_alone, nf_x_host, nf_x_staged;
+extern const struct nf_xtransport nf_x_alone, nf_x_host, nf_x_staged, nf_x_nccl;
 enum { NF_X_TRANSPORTS = 4 }; /* that can serve one exchange */
 
 struct nf_exchange {
@@ -89,21 +90,25 @@ struct nf_exchange {
     struct {                                           /* bytes, the largest of all shapes reserved */
         size_t rows, side, packed, packed_side, home_rows, home_side, zeros, counts, chunk_rows, chunk_side;
     } most;
-    struct nf_xbuffers at; /* what layers read: windows and homes. Host: packed too */
+    struct nf_xbuffers at; /* what layers read: windows and homes; and packed, where it is of the same memory */
     struct nf_window window[2];
     struct nf_home home[2];
     nf_event back[2];
     unsigned outs, backs, homes; /* calls so far; the low bit chooses */
-    float *zeros;                /* a side band nobody filled */
-    int32_t *counts;             /* [P][chunks][P][2], host */
-    const nf_xplan *counting;    /* whose counts lie there */
-    nf_xplan *dry;               /* plans of dry runs: a counting arena has no memory for them */
-    struct nf_xhost *hosts;      /* device: the host's side of plans */
+    float *zeros;                /* a side band nobody filled, for a group of one */
+    bool zeroed;
+    int32_t *counts;          /* [P][chunks][P][2], host */
+    const nf_xplan *counting; /* whose counts lie there */
+    nf_xplan *dry;            /* plans of dry runs: a counting arena has no memory for them */
+    struct nf_xhost *hosts;   /* device: the host's side of plans */
     struct {
         void *pinned; /* one block for all of it */
         struct nf_xbuffers at;
         struct nf_rows chunk; /* what goes down: rows that leave, or partial rows that return, as they lay on the device */
     } staged;
+    struct {
+        struct nf_gpu_message *out, *in; /* of one trip */
+    } nccl;
 };
 
 struct nf_xplan {
@@ -119,6 +124,7 @@ struct nf_xplan {
     int32_t *where;       /* [T, slots] what layers read */
     int32_t *host_where;  /* where the host makes it; host: the same */
     int32_t *list;        /* [chunks][chunk_tokens * slots] tokens by destination, ascending; NULL: all to everybody */
+    int32_t *device_list; /* NULL: the transport has no use for it */
     int32_t *send;        /* pairs: rows of this rank to d */
     int32_t *recv;        /* pairs: rows from s to this rank */
     int32_t *before;      /* pairs: rows of lower ranks to d */
@@ -160,9 +166,9 @@ struct nf_pieces {
 };
 void *nf_x_piece(struct nf_pieces *p, size_t bytes);
 
-/* On a device (xdevice.c): ids as the host's copy, for which it waits; `where` as the device's. */
+/* On a device (xdevice.c): ids as the host's copy, for which it waits; `where` and the list as the device's. */
 nf_status nf_xdevice_ids(nf_queue *queue, nf_xplan *plan);
-nf_status nf_xdevice_where(nf_queue *queue, nf_xplan *plan);
+nf_status nf_xdevice_lists(nf_queue *queue, nf_xplan *plan);
 
 /* Counts over MPI, of plan->ids: destinations and lists of this rank, and the matrix, which travels meanwhile. slices waits for
  * it (xcounts.c). */

@@ -11,12 +11,40 @@
 
 typedef struct nf_gpu_peers nf_gpu_peers; /* a communicator over one group, with staging of its own */
 
+/* Rows of a chunk's tokens, with side bands [., k] (NULL: none) and ids [., k], into the order in which they travel. */
+enum { NF_GPU_SEGMENTS = 64 };
+struct nf_gpu_gather {
+    const void *rows; /* of token0, `stride` bytes apart, `row` bytes each */
+    size_t stride, row;
+    const float *side;
+    const int32_t *ids;
+    const int32_t *list; /* tokens; NULL: segments name rows themselves */
+    int64_t token0;
+    int k;
+    void *out_rows; /* dense */
+    float *out_side;
+    int32_t *out_ids;
+    int segments;
+    struct nf_gpu_segment {
+        int32_t from, to, rows; /* of the list; of the output */
+    } segment[NF_GPU_SEGMENTS];
+};
+
+struct nf_gpu_message {
+    void *data;
+    size_t bytes;
+    int peer;
+};
+
 struct nf_gpu_comm {
     /* out[0..n) = first, first + step, ... */
     nf_status (*ramp)(nf_gpu_queue *queue, int32_t *out, int64_t n, int32_t first, int32_t step);
     /* As nf_comm_sum(), on device memory, the same bits. */
     nf_status (*sum)(nf_gpu_queue *queue, void *out, bool accumulate, const void *mine, int rank, const void *others,
                      size_t stride, int size, int64_t n, nf_dtype dtype);
+    nf_status (*gather)(nf_gpu_queue *queue, const struct nf_gpu_gather *gather);
+    /* ids [n] of all experts become numbers among those from `first` on, -1 the others. */
+    nf_status (*localize)(nf_gpu_queue *queue, int32_t *ids, int64_t n, int32_t first, int32_t experts);
 
     /* A communicator: rank 0 of the group makes an id of id_bytes, the program carries it to the others, all open. */
     size_t id_bytes;
@@ -29,6 +57,9 @@ struct nf_gpu_comm {
     nf_status (*reduce_scatter)(nf_gpu_peers *peers, nf_gpu_queue *queue, void *out, const void *in, int64_t n_each,
                                 nf_dtype dtype, bool accumulate);
     nf_status (*all_gather)(nf_gpu_peers *peers, nf_gpu_queue *queue, void *out, const void *in, size_t bytes_each);
+    /* All at once; those between two ranks are matched by their order. */
+    nf_status (*exchange)(nf_gpu_peers *peers, nf_gpu_queue *queue, const struct nf_gpu_message *out, int outs,
+                          const struct nf_gpu_message *in, int ins);
 };
 
 #endif

@@ -25,6 +25,7 @@ libnf_a_SOURCES += \
 	%D%/xcounts.c \
 	%D%/xdevice.c \
 	%D%/xhost.c \
+	%D%/xnccl.c \
 	%D%/xplan.c \
 	%D%/xreturn.c \
 	%D%/xsend.c \
@@ -33,4 +34,4 @@ libnf_a_SOURCES += \
 	%D%/xtrip.c \
 	%D%/xwindow.c
 
-nf_gpu_sources += %D%/cuda/table.c %D%/cuda/comm.h %D%/cuda/kernels.cu %D%/cuda/nccl.c
+nf_gpu_sources += %D%/cuda/table.c %D%/cuda/comm.h %D%/cuda/exchange.cu %D%/cuda/kernels.cu %D%/cuda/nccl.c

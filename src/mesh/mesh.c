@@ -105,7 +105,6 @@ static nf_status shared_gpu(nf_mesh *m, bool *shared)
 static nf_status adopt_gpu(nf_mesh *m)
 {
     const struct nf_gpu *tables = nf_device_gpu(m->device);
-    bool shared = false;
 
     if (!tables)
         return NF_OK;
@@ -116,9 +115,9 @@ static nf_status adopt_gpu(nf_mesh *m)
         m->comm = &nf_comm_nccl; /* groups of one need its sums alone */
         return NF_OK;
     }
-    NF_TRY(shared_gpu(m, &shared));
-    m->comm = shared ? &nf_comm_staged : &nf_comm_nccl;
-    return shared ? NF_OK : nf_comm_nccl_open(m);
+    NF_TRY(shared_gpu(m, &m->shares_gpu));
+    m->comm = m->shares_gpu ? &nf_comm_staged : &nf_comm_nccl;
+    return m->shares_gpu ? NF_OK : nf_comm_nccl_open(m);
 }
 
 nf_status nf_mesh_new(const void *mpi_comm, int ep, nf_device *device, nf_mesh **mesh)
@@ -158,6 +157,21 @@ nf_status nf_mesh_new_virtual(int ranks, int rank, int ep, int ranks_per_node, n
     for (int a = 0; a < NF_AXES; a++) {
         m->group[a].rank = numbers[a][0];
         m->group[a].size = numbers[a][1];
+    }
+    *mesh = m;
+    return NF_OK;
+}
+
+nf_status nf_mesh_new_twin(const nf_mesh *of, nf_device *dry, nf_mesh **mesh)
+{
+    nf_mesh *m;
+
+    NF_TRY(mesh_alloc(dry, &m));
+    m->is_virtual = true;
+    m->shares_gpu = of->shares_gpu;
+    for (int a = 0; a < NF_AXES; a++) {
+        m->group[a].rank = of->group[a].rank;
+        m->group[a].size = of->group[a].size;
     }
     *mesh = m;
     return NF_OK;

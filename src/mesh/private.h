@@ -23,6 +23,7 @@ struct nf_group {
 struct nf_mesh {
     nf_device *device;
     bool is_virtual;
+    bool shares_gpu; /* some rank shares its GPU with another */
     nf_group group[NF_AXES];
     uint32_t sequence[NF_AXES]; /* collectives begun on each group: their tags */
     const struct nf_comm *comm;

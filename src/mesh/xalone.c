@@ -43,6 +43,10 @@ static nf_status out(nf_queue *queue, struct nf_trip *t, nf_event *event)
     const struct nf_rows *in = &t->x->at.in[t->turn];
     struct nf_received *r = &t->window->received;
 
+    if (!t->side && !t->x->zeroed) {
+        NF_TRY(nf_fill_zero(queue, t->x->zeros, t->x->most.zeros));
+        t->x->zeroed = true;
+    }
     if (t->stride != t->row)
         NF_TRY(nf_copy_2d(queue, in->rows, t->row, t->rows, t->stride, t->row, (size_t)t->slice.tokens));
     NF_TRY(ramp(queue, t->x, in->count, 1, (int32_t)t->slice.tokens, 0));

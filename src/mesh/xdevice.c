@@ -77,7 +77,9 @@ nf_status nf_xdevice_plan(nf_exchange *x, struct nf_taker *from, const struct nf
     void *address;
 
     NF_TRY(nf_xplan_header(x, from, dry, &address, plan));
-    int32_t *where = nf_x_take(from, places * sizeof *where);
+    int32_t *where = nf_x_take(from, places * sizeof *where), *list = NULL;
+    if (nf_x_transport(x, shape)->device_list && !nf_x_sends_all(x->ep, shape))
+        list = nf_x_take(from, places * sizeof *list);
     NF_TRY(from->status);
     if (dry)
         return NF_OK;
@@ -89,7 +91,7 @@ nf_status nf_xdevice_plan(nf_exchange *x, struct nf_taker *from, const struct nf
         NF_TRY(nf_device_alloc_pinned(x->mesh->device, need.at, "plan of the token exchange", &h->memory));
         h->bytes = need.at;
     }
-    h->plan = (nf_xplan){.where = where};
+    h->plan = (nf_xplan){.where = where, .device_list = list};
     lie = (struct nf_pieces){.base = h->memory};
     lay(x, shape, &h->plan, &lie);
     *plan = &h->plan;
@@ -103,7 +105,11 @@ nf_status nf_xdevice_ids(nf_queue *queue, nf_xplan *plan)
     return nf_queue_drain(queue);
 }
 
-nf_status nf_xdevice_where(nf_queue *queue, nf_xplan *plan)
+nf_status nf_xdevice_lists(nf_queue *queue, nf_xplan *plan)
 {
+    const size_t places = (size_t)plan->shape.chunks * (size_t)(plan->chunk_tokens * plan->slots);
+
+    if (plan->device_list)
+        NF_TRY(nf_copy(queue, plan->device_list, plan->list, places * sizeof *plan->list));
     return nf_copy(queue, plan->where, plan->host_where, (size_t)(plan->tokens * plan->slots) * sizeof *plan->where);
 }

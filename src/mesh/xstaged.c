@@ -20,7 +20,6 @@ static void lay(nf_exchange *x, struct nf_pieces *p)
         home->rows = nf_x_piece(p, x->most.home_rows);
         home->side = nf_x_piece(p, x->most.home_side);
     }
-    x->counts = nf_x_piece(p, x->most.counts);
     x->staged.chunk.rows = nf_x_piece(p, x->most.chunk_rows > x->most.rows ? x->most.chunk_rows : x->most.rows);
     x->staged.chunk.side = nf_x_piece(p, x->most.chunk_side > x->most.side ? x->most.chunk_side : x->most.side);
 }
@@ -48,7 +47,7 @@ static nf_status counts(nf_queue *queue, nf_xplan *plan, nf_event *event)
 {
     NF_TRY(nf_xdevice_ids(queue, plan));
     NF_TRY(nf_xcounts_start(plan, event));
-    return nf_xdevice_where(queue, plan);
+    return nf_xdevice_lists(queue, plan);
 }
 
 /* n rows that lie `stride` bytes apart, and their sides, into memory of the host; the trip goes on from there. */

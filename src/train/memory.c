@@ -87,13 +87,11 @@ void nf_memory_lines(const struct memory_table *t, size_t least, nf_str *out)
 nf_status nf_engine_measure(const struct engine_arg *arg, const nf_mesh *mesh, enum nf_device_kind kind,
                             size_t bytes[ARENA_KINDS], struct nf_work_count *work, struct memory_table *table)
 {
-    const nf_group *world = nf_mesh_group(mesh, NF_WORLD);
     struct engine e = {.arg = *arg};
     nf_status s = nf_device_dry(kind, &e.device);
 
     if (!s)
-        s = nf_mesh_new_virtual(nf_group_size(world), nf_group_rank(world), nf_group_size(nf_mesh_group(mesh, NF_EP)),
-                                nf_group_size(nf_mesh_group(mesh, NF_NODE)), e.device, &e.mesh);
+        s = nf_mesh_new_twin(mesh, e.device, &e.mesh);
     for (int i = 0; i < ARENA_KINDS && !s; i++)
         s = nf_arena_new(names[i], NULL, SIZE_MAX / 4, &e.arena[i]);
     if (!s)

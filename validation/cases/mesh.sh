@@ -2,7 +2,7 @@
 # The number of ranks must not matter. A 50-step run with the same global batch on 1, 2, 4 and 8 ranks: first loss within 1e-6, 20
 # steps within 1e-4 (the design's bounds: fp32 sums are regrouped). The random gate chooses the experts, since a router may break a
 # near tie differently once sums differ in the last bit; a run with the router follows with the bound of its first loss alone. The
-# same mesh twice gives the same bits, losses and weights alike.
+# same mesh twice gives the same bits, losses and weights alike. $NF_DEVICE: where, if not on CPUs.
 . "$srcdir/validation/tap.sh"
 text=$srcdir/README.md
 
@@ -12,7 +12,8 @@ run() { # run NAME RANKS OVERRIDES ...
     ranks=$2
     shift 2
     cat >"$tap_dir/$name.nml" <<EOF
-&model path = '$srcdir/validation/cases/tiny', init = 'random' /
+&model path = '$srcdir/validation/cases/tiny', init = 'random', dtype = 'fp32' /
+&backend device = '${NF_DEVICE:-cpu}' /
 &data train = '$text', format = 'text', seq_len = 48 /
 &train steps = 50, local_batch = 1, global_batch = 8 /
 &optim lr = 3.0e-3, warmup = 5 /

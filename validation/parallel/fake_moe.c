@@ -8,6 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+int fake_factor(int expert)
+{
+    return expert % 12 + 1;
+}
+
 double fake_get(const void *x, nf_dtype type, int64_t i)
 {
     return type == NF_F32 ? ((const float *)x)[i] : nf_bf16_to_f32(((const uint16_t *)x)[i]);
@@ -59,9 +64,24 @@ struct walk {
     int first, experts, slices;
     int64_t row_cap, expert_cap;
     struct kept *kept; /* [chunks] */
-    void *partial[2];
-    float *side[2];
+    void *partial;     /* as they are made, on the host */
+    float *side;
+    struct { /* on the device */
+        void *x, *dy, *partial[2];
+        float *weight, *side[2];
+        int32_t *ids;
+    } on;
 };
+
+static size_t rows_bytes(const struct walk *k, int64_t rows)
+{
+    return (size_t)(rows * k->s->width) * nf_dtype_size(k->s->dtype);
+}
+
+static size_t band_bytes(const struct walk *k, int64_t rows)
+{
+    return (size_t)(rows * k->s->k) * sizeof(float);
+}
 
 static struct kept kept_new(const struct walk *k)
 {
@@ -81,14 +101,15 @@ static void kept_free(struct kept *x)
 static void receive(struct walk *k, int slice, struct kept *to)
 {
     struct nf_received in = nf_xplan_received(k->plan, slice);
-    int64_t rows = *in.count, expert_rows = 0;
-    int64_t *each = memory(k->experts, sizeof *each);
+    int64_t *each = memory(k->experts, sizeof *each), expert_rows = 0;
+    int32_t rows;
 
-    k->r->fits = k->r->fits && in.cap == k->row_cap && rows <= k->row_cap;
-    to->count = rows <= k->row_cap ? rows : k->row_cap;
-    memcpy(to->rows, in.rows, (size_t)(to->count * k->s->width) * nf_dtype_size(k->s->dtype));
-    memcpy(to->side, in.side, (size_t)(to->count * k->s->k) * sizeof(float));
-    memcpy(to->ids, in.ids, (size_t)(to->count * k->s->k) * sizeof(int32_t));
+    world_get(k->w, &rows, in.count, sizeof rows);
+    k->r->fits = k->r->fits && in.cap == k->row_cap && rows >= 0 && rows <= k->row_cap;
+    to->count = rows < 0 ? 0 : rows <= k->row_cap ? rows : k->row_cap;
+    world_get(k->w, to->rows, in.rows, rows_bytes(k, to->count));
+    world_get(k->w, to->side, in.side, band_bytes(k, to->count));
+    world_get(k->w, to->ids, in.ids, band_bytes(k, to->count));
     for (int64_t i = 0; i < to->count * k->s->k; i++) {
         k->r->fits = k->r->fits && to->ids[i] >= -1 && to->ids[i] < k->experts;
         if (to->ids[i] >= 0 && to->ids[i] < k->experts)
@@ -107,7 +128,7 @@ static double factor(const struct walk *k, const struct kept *in, int64_t i)
     for (int j = 0; j < k->s->k; j++) {
         int32_t id = in->ids[i * k->s->k + j];
         if (id >= 0)
-            f += (double)in->side[i * k->s->k + j] * (k->first + id + 1);
+            f += (double)in->side[i * k->s->k + j] * fake_factor(k->first + id);
     }
     return f;
 }
@@ -130,7 +151,7 @@ static void weight_gradients(const struct walk *k, const struct kept *dy, const 
             dot += fake_get(dy->rows, k->s->dtype, i * k->s->width + h) * fake_get(x->rows, k->s->dtype, i * k->s->width + h);
         for (int j = 0; j < k->s->k; j++) {
             int32_t id = x->ids[i * k->s->k + j];
-            side[i * k->s->k + j] = id >= 0 ? (float)(dot * (k->first + id + 1)) : 0;
+            side[i * k->s->k + j] = id >= 0 ? (float)(dot * fake_factor(k->first + id)) : 0;
         }
     }
 }
@@ -138,15 +159,27 @@ static void weight_gradients(const struct walk *k, const struct kept *dy, const 
 static void combine(struct walk *k, int chunk, float *y, float *weights)
 {
     struct nf_returned back = nf_xplan_returned(k->plan, chunk);
+    int32_t *where = memory(back.tokens * back.slots, sizeof *where), rows = 0;
 
+    world_get(k->w, where, back.where, (size_t)(back.tokens * back.slots) * sizeof *where);
+    for (int64_t i = 0; i < back.tokens * back.slots; i++)
+        rows = where[i] >= rows ? where[i] + 1 : rows;
+    void *row = memory(rows * k->s->width, nf_dtype_size(k->s->dtype));
+    float *side = memory(rows * k->s->k, sizeof *side);
+    world_get(k->w, row, back.rows, rows_bytes(k, rows));
+    if (weights)
+        world_get(k->w, side, back.side, band_bytes(k, rows));
     for (int64_t t = 0; t < back.tokens; t++)
         for (int64_t i = 0; i < back.slots; i++) {
-            int64_t from = back.where[t * back.slots + i];
+            int64_t from = where[t * back.slots + i];
             for (int64_t x = 0; x < k->s->width && from >= 0; x++)
-                y[(back.token0 + t) * k->s->width + x] += (float)fake_get(back.rows, k->s->dtype, from * k->s->width + x);
+                y[(back.token0 + t) * k->s->width + x] += (float)fake_get(row, k->s->dtype, from * k->s->width + x);
             for (int j = 0; j < k->s->k && from >= 0 && weights; j++)
-                weights[(back.token0 + t) * k->s->k + j] += back.side[from * k->s->k + j];
+                weights[(back.token0 + t) * k->s->k + j] += side[from * k->s->k + j];
         }
+    free(where);
+    free(row);
+    free(side);
 }
 
 static void send(struct walk *k, int slice, const void *rows, const float *side, nf_event *event)
@@ -160,18 +193,19 @@ static void forward(struct walk *k)
     struct kept spare = kept_new(k);
 
     for (int s = 0; s < k->slices && s < 2; s++)
-        send(k, s, k->c->x, k->c->weight, &out[s]);
+        send(k, s, k->on.x, k->on.weight, &out[s]);
     for (int s = 0; s < k->slices; s++) {
         struct nf_slice slice = nf_xplan_slice(k->plan, s);
         struct kept *in = slice.kept ? &k->kept[slice.chunk] : &spare;
         need(nf_queue_wait(k->w->queue, out[s & 1]));
         receive(k, s, in);
         need(nf_queue_wait(k->w->queue, back[s & 1]));
-        memset(k->partial[s & 1], 0x7f, (size_t)(k->row_cap * k->s->width) * nf_dtype_size(k->s->dtype));
-        scale_rows(k, in, in, k->partial[s & 1]);
-        need(nf_exchange_back(k->w->queue, k->plan, s, k->partial[s & 1], NULL, &back[s & 1]));
+        memset(k->partial, 0x7f, rows_bytes(k, k->row_cap));
+        scale_rows(k, in, in, k->partial);
+        world_put(k->w, k->on.partial[s & 1], k->partial, rows_bytes(k, k->row_cap));
+        need(nf_exchange_back(k->w->queue, k->plan, s, k->on.partial[s & 1], NULL, &back[s & 1]));
         if (s + 2 < k->slices)
-            send(k, s + 2, k->c->x, k->c->weight, &out[s & 1]);
+            send(k, s + 2, k->on.x, k->on.weight, &out[s & 1]);
         struct nf_slice before = s ? nf_xplan_slice(k->plan, s - 1) : slice;
         if (s && before.last) {
             need(nf_queue_wait(k->w->queue, back[(s - 1) & 1]));
@@ -191,29 +225,31 @@ static void backward(struct walk *k)
     struct kept spare = kept_new(k), dy = kept_new(k);
 
     for (int s = 0; whole && s < k->slices && s < 2; s++)
-        send(k, s, k->c->dy, NULL, &out[s]);
+        send(k, s, k->on.dy, NULL, &out[s]);
     for (int s = 0; s < k->slices; s++) {
         struct nf_slice slice = nf_xplan_slice(k->plan, s);
         struct kept *x = slice.kept ? &k->kept[slice.chunk] : &spare;
         if (!slice.kept) {
             nf_event again;
-            send(k, s, k->c->x, k->c->weight, &again);
+            send(k, s, k->on.x, k->on.weight, &again);
             need(nf_queue_wait(k->w->queue, again));
             receive(k, s, x);
         }
         if (!whole)
-            send(k, s, k->c->dy, NULL, &out[s & 1]);
+            send(k, s, k->on.dy, NULL, &out[s & 1]);
         need(nf_queue_wait(k->w->queue, out[s & 1]));
         receive(k, s, &dy);
         k->r->fits = k->r->fits && dy.count == x->count && memcmp(dy.ids, x->ids, (size_t)(x->count * k->s->k) * 4) == 0;
         for (int64_t i = 0; i < dy.count * k->s->k; i++)
             k->r->fits = k->r->fits && dy.side[i] == 0;
         need(nf_queue_wait(k->w->queue, back[s & 1]));
-        scale_rows(k, &dy, x, k->partial[s & 1]);
-        weight_gradients(k, &dy, x, k->side[s & 1]);
-        need(nf_exchange_back(k->w->queue, k->plan, s, k->partial[s & 1], k->side[s & 1], &back[s & 1]));
+        scale_rows(k, &dy, x, k->partial);
+        weight_gradients(k, &dy, x, k->side);
+        world_put(k->w, k->on.partial[s & 1], k->partial, rows_bytes(k, k->row_cap));
+        world_put(k->w, k->on.side[s & 1], k->side, band_bytes(k, k->row_cap));
+        need(nf_exchange_back(k->w->queue, k->plan, s, k->on.partial[s & 1], k->on.side[s & 1], &back[s & 1]));
         if (whole && s + 2 < k->slices)
-            send(k, s + 2, k->c->dy, NULL, &out[s & 1]);
+            send(k, s + 2, k->on.dy, NULL, &out[s & 1]);
         struct nf_slice before = s ? nf_xplan_slice(k->plan, s - 1) : slice;
         if (s && before.last) {
             need(nf_queue_wait(k->w->queue, back[(s - 1) & 1]));
@@ -227,6 +263,13 @@ static void backward(struct walk *k)
     kept_free(&dy);
 }
 
+static void *placed(struct world *w, const void *host, size_t bytes)
+{
+    void *p = world_memory(w, bytes);
+    world_put(w, p, host, bytes);
+    return p;
+}
+
 static void walk_new(struct walk *k, const nf_mesh *mesh)
 {
     const nf_group *ep = nf_mesh_group(mesh, NF_EP);
@@ -238,9 +281,15 @@ static void walk_new(struct walk *k, const nf_mesh *mesh)
     k->kept = memory(k->s->chunks, sizeof *k->kept);
     for (int c = 0; c < k->s->chunks; c++)
         k->kept[c] = kept_new(k);
+    k->partial = memory(k->row_cap * k->s->width, nf_dtype_size(k->s->dtype));
+    k->side = memory(k->row_cap * k->s->k, sizeof(float));
+    k->on.x = placed(k->w, k->c->x, (size_t)(k->c->tokens * k->c->ld) * nf_dtype_size(k->s->dtype));
+    k->on.dy = placed(k->w, k->c->dy, (size_t)(k->c->tokens * k->c->ld) * nf_dtype_size(k->s->dtype));
+    k->on.weight = placed(k->w, k->c->weight, band_bytes(k, k->c->tokens));
+    k->on.ids = placed(k->w, k->c->ids, band_bytes(k, k->c->tokens));
     for (int i = 0; i < 2; i++) {
-        k->partial[i] = memory(k->row_cap * k->s->width, nf_dtype_size(k->s->dtype));
-        k->side[i] = memory(k->row_cap * k->s->k, sizeof(float));
+        k->on.partial[i] = world_memory(k->w, rows_bytes(k, k->row_cap));
+        k->on.side[i] = world_memory(k->w, band_bytes(k, k->row_cap));
     }
 }
 
@@ -249,10 +298,11 @@ static void walk_free(struct walk *k)
     for (int c = 0; c < k->s->chunks; c++)
         kept_free(&k->kept[c]);
     free(k->kept);
-    for (int i = 0; i < 2; i++) {
-        free(k->partial[i]);
-        free(k->side[i]);
-    }
+    free(k->partial);
+    free(k->side);
+    void *on[] = {k->on.x, k->on.dy, k->on.weight, k->on.ids, k->on.partial[0], k->on.partial[1], k->on.side[0], k->on.side[1]};
+    for (size_t i = 0; i < sizeof on / sizeof *on; i++)
+        world_release(k->w, on[i]);
 }
 
 void fake_walk(struct world *w, const nf_mesh *mesh, const struct fake_case *c, struct fake_result *r)
@@ -271,13 +321,13 @@ void fake_walk(struct world *w, const nf_mesh *mesh, const struct fake_case *c, 
     need(nf_xplan_new(w->queue, x, w->step, NF_LOW, &c->shape, &k.plan));
     r->plan_bytes = nf_arena_used(w->step) - used;
     struct nf_traffic before = nf_mesh_traffic(mesh);
-    int64_t waits = nf_device_host_waits(w->device);
-    need(nf_xplan_counts(w->queue, k.plan, c->ids, c->tokens, &counted));
+    int64_t waits = nf_device_host_waits(w->device) - w->waits;
+    need(nf_xplan_counts(w->queue, k.plan, k.on.ids, c->tokens, &counted));
     need(nf_queue_wait(w->queue, counted));
     need(nf_xplan_slices(w->queue, k.plan, &k.slices));
     forward(&k);
     struct nf_traffic after = nf_mesh_traffic(mesh);
-    r->host_waits = nf_device_host_waits(w->device) - waits;
+    r->host_waits = nf_device_host_waits(w->device) - w->waits - waits;
     r->dispatch = after.dispatch - before.dispatch;
     r->combine = after.combine - before.combine;
     r->slices = k.slices;

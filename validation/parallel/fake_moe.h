@@ -1,19 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * fake_moe.h: a layer of experts small enough to be checked by hand. Expert e turns a row x into (e + 1) x; a token's result is
- * the sum over its experts of weight times that. It walks the exchange as a real layer does, forward and backward, keeping what
- * a layer keeps, sending again what was not kept.
+ * fake_moe.h: a layer of experts small enough to be checked by hand. Expert e turns a row x into f(e) x, f a small whole
+ * number; a token's result is the sum over its experts of weight times that. On a GPU, too, it computes on the host: what is
+ * sent and what arrives lies on the device. It walks the exchange as a real layer does, forward and backward, keeping what a
+ * layer keeps, sending again what was not kept.
  */
 #ifndef NEMAFIT_VALIDATION_PARALLEL_FAKE_MOE_H
 #define NEMAFIT_VALIDATION_PARALLEL_FAKE_MOE_H
 
 #include "world.h"
 
+int fake_factor(int expert);
+
 struct fake_case {
     struct nf_xshape shape;
     int64_t ld; /* of x and dy, elements */
     int64_t tokens;
-    const int32_t *ids;  /* [tokens, k] */
+    const int32_t *ids;  /* [tokens, k]; all of it on the host */
     const void *x, *dy;  /* [tokens, ld] */
     const float *weight; /* [tokens, k] */
 };

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 check_PROGRAMS += %D%/t_agree.mpi %D%/t_collectives.mpi %D%/t_exchange.mpi %D%/t_mesh.mpi %D%/t_virtual
 %C%_t_agree_mpi_SOURCES = %D%/t_agree.c %D%/world.c %D%/world.h
-%C%_t_collectives_mpi_SOURCES = %D%/t_collectives.c %D%/world.c %D%/world.h
-%C%_t_exchange_mpi_SOURCES = %D%/t_exchange.c %D%/fake_moe.c %D%/fake_moe.h %D%/world.c %D%/world.h
+%C%_t_collectives_mpi_SOURCES = %D%/t_collectives.c %D%/collective_cases.c %D%/collective_cases.h %D%/world.c %D%/world.h
+%C%_t_exchange_mpi_SOURCES = %D%/t_exchange.c %D%/exchange_cases.c %D%/exchange_cases.h %D%/fake_moe.c %D%/fake_moe.h %D%/world.c %D%/world.h
 %C%_t_mesh_mpi_SOURCES = %D%/t_mesh.c %D%/world.c %D%/world.h
 %C%_t_virtual_SOURCES = %D%/t_virtual.c %D%/world.c %D%/world.h
 check_PROGRAMS += %D%/t_step.mpi
@@ -12,3 +12,9 @@ check_PROGRAMS += %D%/t_bf16.mpi
 check_PROGRAMS += %D%/t_watch.mpi %D%/t_hang
 %C%_t_watch_mpi_SOURCES = %D%/t_watch.c %D%/world.c %D%/world.h
 %C%_t_hang_SOURCES = %D%/t_hang.c %D%/world.c %D%/world.h
+check_PROGRAMS += %D%/t_gpumesh.mpi
+%C%_t_gpumesh_mpi_SOURCES = %D%/t_gpumesh.c %D%/collective_cases.c %D%/collective_cases.h %D%/exchange_cases.c \
+	%D%/exchange_cases.h %D%/fake_moe.c %D%/fake_moe.h %D%/world.c %D%/world.h
+TESTS += %D%/gpumesh.sh
+EXTRA_DIST += %D%/gpumesh.sh %D%/fake_gpu.c %D%/fake_gpu.h %D%/fake_comm.c
+%D%/gpumesh.log: %D%/t_gpumesh.mpi$(EXEEXT)

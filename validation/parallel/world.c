@@ -18,13 +18,9 @@ void need(nf_status status)
     exit(1);
 }
 
-struct world world_open(size_t bytes)
+struct world world_open_on(nf_device *device, size_t bytes)
 {
-    struct world w = {0};
-    if (bytes == 0)
-        need(nf_device_dry(NF_HOST, &w.device));
-    else
-        need(nf_device_host(1, &w.device));
+    struct world w = {.device = device};
     for (int i = 0; i < 2 && bytes > 0; i++)
         need(nf_device_alloc(w.device, bytes, "test", &w.block[i]));
     need(nf_arena_new("work", NULL, work_bytes, &w.work));
@@ -32,6 +28,55 @@ struct world world_open(size_t bytes)
     need(nf_arena_new("step", w.block[1], bytes, &w.step));
     need(nf_queue_new(w.device, "test", 0, w.work, &w.queue));
     return w;
+}
+
+struct world world_open(size_t bytes)
+{
+    nf_device *device;
+    need(bytes == 0 ? nf_device_dry(NF_HOST, &device) : nf_device_host(1, &device));
+    return world_open_on(device, bytes);
+}
+
+bool world_on_gpu(const struct world *w)
+{
+    return nf_device_kind(w->device) == NF_CUDA;
+}
+
+void *world_memory(struct world *w, size_t bytes)
+{
+    void *p = NULL;
+    if (world_on_gpu(w))
+        need(nf_device_alloc(w->device, bytes + 1, "test", &p));
+    else
+        need((p = calloc(1, bytes + 1)) ? NF_OK : NF_ENOMEM);
+    return p;
+}
+
+void world_release(struct world *w, void *memory)
+{
+    if (world_on_gpu(w))
+        nf_device_release(w->device, memory, 0);
+    else
+        free(memory);
+}
+
+static void copy(struct world *w, void *to, const void *from, size_t bytes)
+{
+    if (bytes == 0)
+        return;
+    need(nf_copy(w->queue, to, from, bytes));
+    need(nf_queue_drain(w->queue));
+    w->waits++;
+}
+
+void world_put(struct world *w, void *device, const void *host, size_t bytes)
+{
+    copy(w, device, host, bytes);
+}
+
+void world_get(struct world *w, void *host, const void *device, size_t bytes)
+{
+    copy(w, host, device, bytes);
 }
 
 void world_close(struct world *w)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * nccl.c: collectives over NCCL, for ranks that have a GPU each.
+ * nccl.c: collectives and messages over NCCL, for ranks that have a GPU each.
  *
  * Sums are not left to NCCL: its order of additions depends on the algorithm it picks, and bf16 would be rounded at every hop.
  * Each rank owns one part of the array, receives everybody's contribution to it, adds them in rank order and, for an
@@ -209,5 +209,17 @@ nf_status nf_cuda_peers_reduce_scatter(nf_gpu_peers *p, nf_gpu_queue *queue, voi
 nf_status nf_cuda_peers_all_gather(nf_gpu_peers *p, nf_gpu_queue *queue, void *out, const void *in, size_t bytes_each)
 {
     NCCL_TRY(p, ncclAllGather(in, out, bytes_each, ncclUint8, p->comm, stream_of(queue)));
+    return NF_OK;
+}
+
+nf_status nf_cuda_peers_exchange(nf_gpu_peers *p, nf_gpu_queue *queue, const struct nf_gpu_message *out, int outs,
+                                 const struct nf_gpu_message *in, int ins)
+{
+    NCCL_TRY(p, ncclGroupStart());
+    for (int i = 0; i < outs; i++)
+        NCCL_TRY(p, ncclSend(out[i].data, out[i].bytes, ncclUint8, out[i].peer, p->comm, stream_of(queue)));
+    for (int i = 0; i < ins; i++)
+        NCCL_TRY(p, ncclRecv(in[i].data, in[i].bytes, ncclUint8, in[i].peer, p->comm, stream_of(queue)));
+    NCCL_TRY(p, ncclGroupEnd());
     return NF_OK;
 }

@@ -7,6 +7,8 @@
 static const struct nf_gpu_comm table = {
     .ramp = nf_cuda_ramp,
     .sum = nf_cuda_sum_ranks,
+    .gather = nf_cuda_gather,
+    .localize = nf_cuda_localize,
     .id_bytes = sizeof(ncclUniqueId),
     .id = nf_cuda_peers_id,
     .open = nf_cuda_peers_open,
@@ -15,6 +17,7 @@ static const struct nf_gpu_comm table = {
     .all_reduce = nf_cuda_peers_all_reduce,
     .reduce_scatter = nf_cuda_peers_reduce_scatter,
     .all_gather = nf_cuda_peers_all_gather,
+    .exchange = nf_cuda_peers_exchange,
 };
 
 /* For nf_gpu_open, which may not know the struct. */

@@ -53,8 +53,9 @@ nf_status nf_device_alloc_pinned(nf_device *device, size_t bytes, const char *wh
 void nf_device_set_ops(nf_device *device, const void *backend);
 const void *nf_device_ops(const nf_device *device);
 
-/* Called by nf_queue_progress(): mesh installs MPI_Test here. NULL: none. */
-void nf_device_set_progress(nf_device *device, void (*progress)(void *ctx), void *ctx);
+/* Called by nf_queue_progress(), and all the time while the host waits for an event or a queue; there its failure ends the
+ * wait, so that a peer that is lost is heard of by who waits for it. NULL: none. */
+void nf_device_set_progress(nf_device *device, nf_status (*progress)(void *ctx), void *ctx);
 /* A number that grows (atomically, by any amount) with every op and every tile of one: another thread may look whether there is
  * anything going on. NULL: none. */
 void nf_device_set_ticks(nf_device *device, uint64_t *ticks);

@@ -64,7 +64,7 @@ void nf_device_set_ticks(nf_device *device, uint64_t *ticks)
     device->ticks = ticks;
 }
 
-void nf_device_set_progress(nf_device *device, void (*progress)(void *ctx), void *ctx)
+void nf_device_set_progress(nf_device *device, nf_status (*progress)(void *ctx), void *ctx)
 {
     device->progress = progress;
     device->progress_ctx = ctx;

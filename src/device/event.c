@@ -66,7 +66,7 @@ static void poll_ring(nf_device *d)
 void nf_device_poll(nf_device *d)
 {
     if (d->progress)
-        d->progress(d->progress_ctx);
+        (void)d->progress(d->progress_ctx); /* who waits is told */
     if (d->polling || d->oldest == d->next)
         return;
     d->polling = true;
@@ -92,7 +92,7 @@ static nf_status poll_until(nf_device *d, nf_event event)
         if (!s->pending)
             break;
         if (d->progress)
-            d->progress(d->progress_ctx);
+            NF_TRY(d->progress(d->progress_ctx));
         poll_ring(d); /* also inside a test(): what we wait for may need other ranks, and they our other events */
         if (polls >= 32)
             sched_yield(); /* there may be more ranks than cores */

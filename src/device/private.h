@@ -36,7 +36,7 @@ struct nf_device {
     int threads;
     char name[128];
     const void *ops;
-    void (*progress)(void *ctx);
+    nf_status (*progress)(void *ctx);
     void *progress_ctx;
     uint64_t *ticks;                 /* counts what was done, for a watchdog; NULL: nobody counts */
     const struct nf_gpu_device *gpu; /* CUDA: the plug-in's functions, and its own device; NULL elsewhere */

@@ -6,6 +6,7 @@
 #ifndef NEMAFIT_MESH_COMM_H
 #define NEMAFIT_MESH_COMM_H
 
+#include "gpu_comm.h"
 #include "nemafit/mesh.h"
 
 struct nf_comm {
@@ -24,6 +25,8 @@ extern const struct nf_comm nf_comm_nccl;   /* device memory, a GPU a rank */
 /* Communicators for world, ep and edp. Collective over world. Errors: agreed */
 nf_status nf_comm_nccl_open(nf_mesh *mesh);
 void nf_comm_nccl_close(nf_mesh *mesh);
+/* Before each call: the group's communicator. Errors  fatal: NF_EPEER, NCCL met an error, and all communicators are aborted */
+nf_status nf_comm_nccl_peers(const nf_group *group, nf_gpu_peers **peers);
 
 /* Bytes that one rank sends: what a transport sends, and what a dry run counts. */
 size_t nf_comm_all_reduce_bytes(const nf_group *group, int64_t n, nf_dtype dtype);

@@ -2,25 +2,59 @@
 /*
  * comm_nccl.c: collectives on device memory through the plug-in's communicators, one for each of world, ep and edp with more
  * than one rank. Their ids travel over MPI.
+ *
+ * NCCL tells of errors only who asks: it is asked before each call, and while the host waits. Then all communicators are
+ * aborted, so that streams are not held up, and every later call fails with what NCCL had said.
  */
 #include "comm.h"
 #include "private.h"
 
+#include "nemafit/log.h"
+
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static nf_status peers_of(const nf_group *group, nf_gpu_peers **peers)
+static nf_status look(nf_mesh *mesh)
+{
+    if (mesh->lost[0])
+        return nf_fail(NF_EPEER, "%s", mesh->lost);
+    for (int a = 0; a < NF_AXES; a++) {
+        if (!mesh->peers[a] || mesh->gpu->check(mesh->peers[a]) == NF_OK)
+            continue;
+        snprintf(mesh->lost, sizeof mesh->lost, "%s", nf_diagnosis());
+        for (int b = 0; b < NF_AXES; b++)
+            if (mesh->peers[b])
+                mesh->gpu->abort(mesh->peers[b]);
+        return nf_fail(NF_EPEER, "%s", mesh->lost);
+    }
+    return NF_OK;
+}
+
+/* While the host waits: who waits for a peer that is gone would wait for ever. */
+static nf_status look_now_and_then(void *ctx)
+{
+    const double pause = 0.1, now = nf_seconds();
+    nf_mesh *mesh = ctx;
+
+    if (now < mesh->next_look)
+        return NF_OK;
+    mesh->next_look = now + pause;
+    return look(mesh);
+}
+
+nf_status nf_comm_nccl_peers(const nf_group *group, nf_gpu_peers **peers)
 {
     *peers = group->mesh->peers[group->axis];
     NF_CHECK(*peers);
-    return group->mesh->gpu->check(*peers);
+    return look(group->mesh);
 }
 
 static nf_status all_reduce(nf_queue *queue, const nf_group *group, void *inout, int64_t n, nf_dtype dtype, nf_event *event)
 {
     nf_gpu_peers *peers;
 
-    NF_TRY(peers_of(group, &peers));
+    NF_TRY(nf_comm_nccl_peers(group, &peers));
     NF_TRY(group->mesh->gpu->all_reduce(peers, nf_queue_native(queue), inout, n, dtype));
     return nf_queue_record(queue, event);
 }
@@ -33,7 +67,7 @@ static nf_status reduce_scatter(nf_queue *queue, const nf_group *group, void *ou
     if (group->size == 1)
         NF_TRY(group->mesh->gpu->sum(nf_queue_native(queue), out, accumulate, in, 0, NULL, 0, 1, n_each, dtype));
     else {
-        NF_TRY(peers_of(group, &peers));
+        NF_TRY(nf_comm_nccl_peers(group, &peers));
         NF_TRY(group->mesh->gpu->reduce_scatter(peers, nf_queue_native(queue), out, in, n_each, dtype, accumulate));
     }
     return nf_queue_record(queue, event);
@@ -44,7 +78,7 @@ static nf_status all_gather(nf_queue *queue, const nf_group *group, void *out, c
 {
     nf_gpu_peers *peers;
 
-    NF_TRY(peers_of(group, &peers));
+    NF_TRY(nf_comm_nccl_peers(group, &peers));
     NF_TRY(group->mesh->gpu->all_gather(peers, nf_queue_native(queue), out, in, bytes_each));
     return nf_queue_record(queue, event);
 }
@@ -74,11 +108,15 @@ nf_status nf_comm_nccl_open(nf_mesh *mesh)
             s = nf_agree(mesh, mesh->gpu->open(nf_device_native(mesh->device), id, g->size, g->rank, &mesh->peers[axes[a]]));
     }
     free(id);
+    if (s == NF_OK)
+        nf_device_set_progress(mesh->device, look_now_and_then, mesh);
     return s;
 }
 
 void nf_comm_nccl_close(nf_mesh *mesh)
 {
+    if (mesh->gpu && !mesh->is_virtual)
+        nf_device_set_progress(mesh->device, NULL, NULL);
     for (int a = 0; a < NF_AXES; a++)
         if (mesh->peers[a])
             mesh->gpu->close(mesh->peers[a]);

@@ -51,8 +51,10 @@ struct nf_gpu_comm {
     nf_status (*id)(void *bytes);
     nf_status (*open)(void *device, const void *id, int size, int rank, nf_gpu_peers **peers);
     void (*close)(nf_gpu_peers *peers);
-    /* NF_EPEER if the library met an error since: looked at before each collective. */
+    /* NF_EPEER if the library met an error since: asked before each call, and while the host waits. */
     nf_status (*check)(nf_gpu_peers *peers);
+    /* Ends what is under way, whose results are void, and waits for nobody; only close() may follow. */
+    void (*abort)(nf_gpu_peers *peers);
     nf_status (*all_reduce)(nf_gpu_peers *peers, nf_gpu_queue *queue, void *inout, int64_t n, nf_dtype dtype);
     nf_status (*reduce_scatter)(nf_gpu_peers *peers, nf_gpu_queue *queue, void *out, const void *in, int64_t n_each,
                                 nf_dtype dtype, bool accumulate);

@@ -29,6 +29,8 @@ struct nf_mesh {
     const struct nf_comm *comm;
     const struct nf_gpu_comm *gpu; /* the plug-in's; NULL: device memory is host memory */
     nf_gpu_peers *peers[NF_AXES];  /* NCCL; NULL elsewhere */
+    double next_look;              /* at their errors, while the host waits */
+    char lost[512];                /* what NCCL said when a peer was lost; then all of them were aborted */
     void *pinned;                  /* staging of collectives through the host */
     struct nf_op *active, *idle;
     struct nf_beat *beat;      /* of the watchdog; NULL: nobody watches */

@@ -8,6 +8,7 @@
  *
  * Counts go over the host. It waits twice a layer, for the ids and for the others' counts, and in no trip.
  */
+#include "comm.h"
 #include "exchange.h"
 
 #include <stdlib.h>
@@ -69,13 +70,12 @@ static void add_rows(struct letters *l, const struct nf_trip *t, const struct nf
 
 static nf_status post(nf_queue *queue, const struct nf_trip *t, const struct letters *out, const struct letters *in)
 {
-    const struct nf_gpu_comm *gpu = t->x->mesh->gpu;
-    nf_gpu_peers *peers = t->x->mesh->peers[NF_EP];
+    nf_gpu_peers *peers;
 
-    NF_TRY(gpu->check(peers));
+    NF_TRY(nf_comm_nccl_peers(t->ep, &peers));
     if (out->n + in->n == 0)
         return NF_OK;
-    return gpu->exchange(peers, nf_queue_native(queue), out->at, out->n, in->at, in->n);
+    return t->x->mesh->gpu->exchange(peers, nf_queue_native(queue), out->at, out->n, in->at, in->n);
 }
 
 /* n rows to place `to` of others, with what belongs to them: what one sends to oneself. */

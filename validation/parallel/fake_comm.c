@@ -89,6 +89,7 @@ static nf_status localize(nf_gpu_queue *queue, int32_t *ids, int64_t n, int32_t 
 struct nf_gpu_peers {
     MPI_Comm comm;
     int size, rank;
+    bool aborted;
 };
 
 static nf_status id(void *bytes)
@@ -103,7 +104,7 @@ static nf_status id(void *bytes)
 /* All ranks of the world open at once, each the communicator of its own group. */
 static nf_status open_peers(void *device, const void *bytes, int size, int rank, nf_gpu_peers **peers)
 {
-    nf_gpu_peers *p = malloc(sizeof *p);
+    nf_gpu_peers *p = calloc(1, sizeof *p);
     int first;
 
     (void)device;
@@ -123,11 +124,21 @@ static void close_peers(nf_gpu_peers *p)
     free(p);
 }
 
+/* $FAKE_NCCL_ERROR: the number of a question that is answered with an error, on every rank. */
 static nf_status check(nf_gpu_peers *p)
 {
+    static int asked;
     const char *broken = getenv("FAKE_NCCL_ERROR");
-    return broken && p->rank == atoi(broken) ? fake_host->fail(NF_EPEER, "NCCL: an earlier collective: remote process exited")
-                                             : NF_OK;
+
+    (void)p;
+    if (broken && ++asked >= atoi(broken))
+        return fake_host->fail(NF_EPEER, "NCCL: an earlier collective: remote process exited");
+    return NF_OK;
+}
+
+static void abort_peers(nf_gpu_peers *p)
+{
+    p->aborted = true;
 }
 
 static size_t bytes_of(nf_dtype t)
@@ -212,6 +223,7 @@ const struct nf_gpu_comm fake_comm = {.ramp = ramp,
                                       .open = open_peers,
                                       .close = close_peers,
                                       .check = check,
+                                      .abort = abort_peers,
                                       .all_reduce = all_reduce,
                                       .reduce_scatter = reduce_scatter,
                                       .all_gather = all_gather,

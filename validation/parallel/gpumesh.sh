@@ -13,14 +13,23 @@ tap_ok $? "a plug-in without a GPU is built" || tap_note "$(cat "$tap_dir/cc")"
 echo 'extern int nf_fake_driver; int nf_fake_driver;' >"$tap_dir/driver.c"
 $cc -shared -fPIC -o "$fake/libcuda.so.1" "$tap_dir/driver.c"
 tap_ok $? "and a driver without one"
+gpumesh() { # gpumesh RANKS GPUS
+    FAKE_GPUS=$2 NEMAFIT_GPU_SO=$fake/nemafit_gpu.so LD_LIBRARY_PATH=$fake${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} \
+        "$MPIRUN_NP" "$1" "$builddir/validation/parallel/t_gpumesh.mpi" >"$tap_dir/out" 2>&1
+}
 for case in 1:1 2:1 2:2 4:1 4:4; do
     ranks=${case%:*}
     gpus=${case#*:}
-    FAKE_GPUS=$gpus NEMAFIT_GPU_SO=$fake/nemafit_gpu.so LD_LIBRARY_PATH=$fake${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} \
-        "$MPIRUN_NP" "$ranks" "$builddir/validation/parallel/t_gpumesh.mpi" >"$tap_dir/out" 2>&1
+    gpumesh "$ranks" "$gpus"
     status=$?
     grep -q '^1\.\.[1-9]' "$tap_dir/out" && [ $status -eq 0 ]
     tap_ok $? "$ranks ranks on $gpus GPU(s): $(grep -c '^ok' "$tap_dir/out") points, $(sed -n 's/^# \(NCCL\|MPI\)/\1/p' "$tap_dir/out" | head -n 1)" ||
         tap_note "$(grep -v '^ok' "$tap_dir/out" | head -n 20)"
 done
+FAKE_NCCL_ERROR=40
+export FAKE_NCCL_ERROR
+gpumesh 2 2
+status=$?
+[ $status -ne 0 ] && grep -q '^Bail out! peer lost: NCCL: an earlier collective: remote process exited' "$tap_dir/out"
+tap_ok $? "what NCCL says of a lost peer ends the run" || tap_note "status $status" "$(tail -n 5 "$tap_dir/out")"
 tap_done

@@ -36,9 +36,15 @@ static bool test_op(void *obj, nf_status *status)
 
 static const struct nf_pending_ops ops = {test_op};
 
-static void count_call(void *ctx)
+static nf_status count_call(void *ctx)
 {
     ++*(int *)ctx;
+    return NF_OK;
+}
+
+static nf_status lose_call(void *ctx)
+{
+    return ++*(int *)ctx > 20 ? NF_EPEER : NF_OK;
 }
 
 static void pass(double seconds)
@@ -149,6 +155,13 @@ static void events(nf_device *d)
     calls = 0;
     nf_queue_progress(q);
     tap_ok(calls == 1, "and by progress");
+    struct op stuck = {.polls = 1000000};
+    nf_device_set_progress(d, lose_call, &calls);
+    nf_event_pending(d, &ops, &stuck, &e);
+    tap_ok(nf_queue_wait(q, e) == NF_EPEER && !stuck.over && calls == 21, "its failure ends the wait for what never happens");
+    nf_device_set_progress(d, NULL, NULL);
+    stuck.polls = 0;
+    tap_ok(nf_queue_wait(q, e) == NF_OK && stuck.over, "... and that wait alone");
     nf_device_set_progress(d, NULL, NULL);
     nf_event future = {e.slot + 1, e.gen};
     tap_ok(nf_queue_wait(q, future) == NF_EBUG && nf_queue_wait(q, (nf_event){5000, 1}) == NF_EBUG,

@@ -15,6 +15,7 @@ nf_status nf_cuda_peers_id(void *bytes);
 nf_status nf_cuda_peers_open(void *device, const void *id, int size, int rank, nf_gpu_peers **peers);
 void nf_cuda_peers_close(nf_gpu_peers *peers);
 nf_status nf_cuda_peers_check(nf_gpu_peers *peers);
+void nf_cuda_peers_abort(nf_gpu_peers *peers);
 nf_status nf_cuda_peers_all_reduce(nf_gpu_peers *peers, nf_gpu_queue *queue, void *inout, int64_t n, nf_dtype dtype);
 nf_status nf_cuda_peers_reduce_scatter(nf_gpu_peers *peers, nf_gpu_queue *queue, void *out, const void *in, int64_t n_each,
                                        nf_dtype dtype, bool accumulate);

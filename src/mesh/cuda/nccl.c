@@ -80,17 +80,25 @@ nf_status nf_cuda_peers_open(void *device, const void *id_bytes, int size, int r
     return NF_OK;
 }
 
+void nf_cuda_peers_abort(nf_gpu_peers *peers)
+{
+    if (peers->comm)
+        ncclCommAbort(peers->comm);
+    peers->comm = NULL;
+}
+
 void nf_cuda_peers_close(nf_gpu_peers *peers)
 {
     ncclResult_t asynchronous = ncclSuccess;
 
     if (!peers)
         return;
-    ncclCommGetAsyncError(peers->comm, &asynchronous);
-    if (asynchronous == ncclSuccess)
+    if (peers->comm)
+        ncclCommGetAsyncError(peers->comm, &asynchronous);
+    if (asynchronous != ncclSuccess)
+        nf_cuda_peers_abort(peers); /* others may be gone */
+    if (peers->comm)
         ncclCommDestroy(peers->comm);
-    else
-        ncclCommAbort(peers->comm); /* others may be gone: nothing is waited for */
     cudaFree(peers->staging);
     free(peers);
 }

@@ -14,6 +14,7 @@ static const struct nf_gpu_comm table = {
     .open = nf_cuda_peers_open,
     .close = nf_cuda_peers_close,
     .check = nf_cuda_peers_check,
+    .abort = nf_cuda_peers_abort,
     .all_reduce = nf_cuda_peers_all_reduce,
     .reduce_scatter = nf_cuda_peers_reduce_scatter,
     .all_gather = nf_cuda_peers_all_gather,

@@ -4,33 +4,12 @@
  * through the host where ranks share one, NCCL where each has its own. The sums and rows wanted are those of memory of the
  * host. Skipped where there is no GPU.
  */
-#include <stdio.h>
 #include <string.h>
 
 #include "collective_cases.h"
 #include "exchange_cases.h"
+#include "rank_gpu.h"
 #include "tap.h"
-
-/* The GPU of this rank's number on its node, which may be another rank's too; NULL: none, and why is told. */
-static nf_device *gpu(MPI_Comm comm)
-{
-    MPI_Comm node;
-    nf_device *device = NULL;
-    int rank, on_node, none;
-
-    MPI_Comm_rank(comm, &rank);
-    MPI_Comm_split_type(comm, MPI_COMM_TYPE_SHARED, rank, MPI_INFO_NULL, &node);
-    MPI_Comm_rank(node, &on_node);
-    MPI_Comm_free(&node);
-    none = nf_device_cuda(on_node, 1, &device) != NF_OK;
-    MPI_Allreduce(MPI_IN_PLACE, &none, 1, MPI_INT, MPI_MAX, comm);
-    if (!none)
-        return device;
-    const char *why = device ? "another rank has no GPU" : nf_diagnosis();
-    if (rank == 0)
-        printf("1..0 # SKIP %.*s\n", (int)strcspn(why, "\n"), why);
-    return NULL;
-}
 
 int main(void)
 {
@@ -39,7 +18,7 @@ int main(void)
     int ranks;
 
     tap_open_mpi();
-    nf_device *device = gpu(comm);
+    nf_device *device = rank_gpu(comm);
     if (!device)
         return 0;
     MPI_Comm_size(comm, &ranks);

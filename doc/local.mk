@@ -2,7 +2,7 @@
 # nemafit(5) is made by the program from its table of parameters, between a written head and foot.
 dist_man_MANS += %D%/nemafit.1
 man_MANS += %D%/nemafit.5
-EXTRA_DIST += %D%/dataset.md %D%/design.md %D%/input.md %D%/numerics.md %D%/performance.md %D%/snapshot.md %D%/nemafit.5.head \
+EXTRA_DIST += %D%/dataset.md %D%/design.md %D%/input.md %D%/numerics.md %D%/parallelism.md %D%/performance.md %D%/snapshot.md %D%/nemafit.5.head \
 	%D%/nemafit.5.foot
 CLEANFILES += %D%/nemafit.5
 

@@ -113,6 +113,7 @@ typedef struct nf_exchange nf_exchange;
 nf_status nf_exchange_new(const nf_mesh *mesh, nf_exchange **x);
 void nf_exchange_reserve(nf_exchange *x, const struct nf_xshape *shape); /* before commit, for every shape that will be used */
 nf_status nf_exchange_commit(nf_exchange *x, nf_arena *run);
+const char *nf_exchange_transport(const nf_exchange *x); /* "NCCL", ...: of the first shape reserved; NULL: none was */
 void nf_exchange_free(nf_exchange *x);
 
 /* A layer's plan: kept until its backward, sized by shapes, on the arena given. Freed with the arena's mark. */

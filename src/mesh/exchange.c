@@ -110,6 +110,11 @@ nf_status nf_exchange_commit(nf_exchange *x, nf_arena *run)
     return NF_OK;
 }
 
+const char *nf_exchange_transport(const nf_exchange *x)
+{
+    return x->used[0] ? x->used[0]->name : NULL;
+}
+
 void nf_exchange_free(nf_exchange *x)
 {
     if (!x)

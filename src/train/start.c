@@ -51,9 +51,11 @@ void nf_tell_start(const struct session *s, const struct engine *e)
     nf_model_describe(s->model, &model);
     nf_note("model     %s", model.text ? model.text : "");
     nf_note("          %s %s", s->source ? "from" : "drawn at random for the config.json of", p->model.path);
+    const char *tokens = ep > 1 ? nf_exchange_transport(e->exchange) : NULL;
     if (ranks > 1)
-        nf_note("mesh      dp %d, ep %d, edp %d: %d ranks over %s, %d a node", ranks, ep, ranks / ep, ranks,
-                nf_mesh_transport(s->mesh), nf_group_size(nf_mesh_group(s->mesh, NF_NODE)));
+        nf_note("mesh      dp %d, ep %d, edp %d: %d ranks over %s, %d a node%s%s", ranks, ep, ranks / ep, ranks,
+                nf_mesh_transport(s->mesh), nf_group_size(nf_mesh_group(s->mesh, NF_NODE)), tokens ? "; tokens over " : "",
+                tokens ? tokens : "");
     else
         nf_note("mesh      one rank");
     nf_note("device    %s, %d thread%s a rank; %s", nf_device_name(s->device), nf_device_threads(s->device),

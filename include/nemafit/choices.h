@@ -12,7 +12,7 @@ enum nf_recompute { NF_RECOMPUTE_NONE, NF_RECOMPUTE_SELECTIVE, NF_RECOMPUTE_BLOC
 enum nf_data_format { NF_FORMAT_HDF5, NF_FORMAT_TEXT, NF_FORMAT_MOCK };
 enum nf_shard { NF_SHARD_NONE, NF_SHARD_STATE, NF_SHARD_FULL };
 enum nf_dispatch { NF_ALLGATHER, NF_ALLTOALL, NF_FUSED };
-enum nf_gate { NF_GATE_ROUTER, NF_GATE_RANDOM, NF_GATE_CONTIGUOUS };
+enum nf_gate { NF_GATE_ROUTER, NF_GATE_RANDOM, NF_GATE_CONTIGUOUS, NF_GATE_GIVEN /* not for users: ops.h, nf_route */ };
 enum nf_aux_mode { NF_AUX_HF, NF_AUX_AUTOMODEL };
 enum nf_schedule { NF_CONSTANT, NF_LINEAR, NF_COSINE, NF_WSD };
 enum nf_state_scheme { NF_STATE_FP32, NF_STATE_SPLIT, NF_STATE_BF16 };

@@ -35,6 +35,10 @@ typedef struct nf_run {
     enum nf_recompute recompute;
     int32_t *load;           /* device [MoE layers, E]: tokens routed to each expert, added to; NULL: not wanted */
     int64_t overflow_slices; /* host: slices beyond the planned ones, added to */
+    /* Host [MoE layers, tokens, k]: the experts that the routers choose are written here or, with choices_given, read from here
+     * instead (comparisons of two precisions: a near tie may fall otherwise in the other). NULL: neither */
+    int32_t *choices;
+    bool choices_given;
     /* Shown every tensor of the residual stream (goldens); NULL: nobody looks. index 0 = embedding ... L = after the last norm.
      */
     nf_status (*observe)(void *ctx, int index, const nf_tensor *hidden);

@@ -200,7 +200,8 @@ struct nf_route_arg {
  * logits [T, E] fp32 -> scores [T, E] (sigmoid or softmax), ids [T, k] in order of choice, weights [T, k]; load [E] += tokens
  * (or NULL).
  * Choice: scores + correction [E] (or NULL), group-limited, ties to the lower index. Weights from the scores without
- * correction, normalised and scaled. Fake gates replace the ids, the weights follow from the scores of those ids.
+ * correction, normalised and scaled. Fake gates replace the ids, the weights follow from the scores of those ids; NF_GATE_GIVEN
+ * takes them as they are in ids before the call.
  * Rows of segment 0: ids -1, weights 0.
  */
 nf_status nf_route(nf_queue *q, int32_t *ids, float *weights, nf_out scores, int32_t *load, nf_in logits,

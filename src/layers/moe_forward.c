@@ -13,14 +13,22 @@ static nf_status choose(nf_run *run, const nf_tensor *x, const struct nf_moe_con
     nf_mark mark = nf_arena_mark(run->step);
     nf_event counted;
     nf_tensor logits;
+    const size_t ids = (size_t)run->tokens * (size_t)route.k;
+    int32_t *choices = run->choices ? run->choices + (size_t)c->index * ids : NULL;
 
     route.seq = run->seq;
     route.vars = run->vars;
     route.global_row = run->global_row;
     NF_TRY(nf_layer_new(run, "moe router logits", NF_F32, run->tokens, c->experts, &logits));
     NF_TRY(nf_linear(run->q, &logits, NULL, x, &w->router.w, &(struct nf_linear_arg){.fp32_math = true}));
+    if (choices && run->choices_given) {
+        route.gate = NF_GATE_GIVEN;
+        NF_TRY(nf_copy(run->q, k->ids, choices, ids * sizeof *choices));
+    }
     NF_TRY(nf_route(run->q, k->ids, k->weights, &k->scores, run->load ? run->load + (int64_t)c->index * c->experts : NULL,
                     &logits, nf_has(&w->correction) ? w->correction.w.data : NULL, &route));
+    if (choices && !run->choices_given)
+        NF_TRY(nf_copy(run->q, choices, k->ids, ids * sizeof *choices));
     nf_arena_reset(run->step, NF_LOW, mark);
     NF_TRY(nf_xplan_counts(run->q, k->plan, k->ids, run->tokens, &counted));
     NF_TRY(nf_queue_wait(run->xq, counted));

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * golden.c: `nemafit --golden DIR`: load DIR's checkpoint in fp32, repeat its forward, gradients and steps, and hold every
- * figure to its bound (in bf16, if asked for: tell every figure). Rows are dealt in blocks; a rank without rows runs T = 0 and
- * joins every collective.
+ * figure to its bound; then in bf16, if asked for, with the same choices of experts. Rows are dealt in blocks; a rank without
+ * rows runs T = 0 and joins every collective.
  */
 #include <math.h>
 #include <stdio.h>
@@ -54,16 +54,24 @@ static nf_status fill_batch(struct golden *g, struct row_buffers *rows, int64_t 
     return nf_row_buffers_send(rows, g->e, 0, g->mine, g->len);
 }
 
-static nf_status forward_only(struct golden *g, const nf_batch *batch)
+/* The routers' choices of one forward: kept in fp32, followed in bf16. */
+static void use_choices(const struct golden *g, int forward)
+{
+    g->e->run.choices = g->choices ? g->choices + forward * g->choices_each : NULL;
+    g->e->run.choices_given = g->pass != GOLDEN_FIRST;
+}
+
+static nf_status forward_only(struct golden *g, const nf_batch *batch, int64_t scored)
 {
     struct engine *e = g->e;
     const nf_group *world = nf_mesh_group(e->mesh, NF_WORLD);
     nf_mark mark = nf_arena_mark(e->arena[ARENA_STEP]);
-    double worst = 0, sums[2];
+    double worst = -1, bound = 1, sums[3], error;
     char name[32] = "";
     nf_tensor hidden;
 
     nf_engine_shape(e, batch, e->arg.local_batch * g->len, false);
+    use_choices(g, 0);
     e->run.observe = nf_golden_hidden;
     e->run.observe_ctx = g;
     NF_TRY(nf_model_forward(e->arg.model, e->res, &e->run, batch, e->tape, &hidden));
@@ -73,18 +81,24 @@ static nf_status forward_only(struct golden *g, const nf_batch *batch)
     NF_TRY(nf_reduce_f64(world, g->hidden_diff, g->hidden, NF_SUM));
     NF_TRY(nf_reduce_f64(world, g->hidden_ref, g->hidden, NF_SUM));
     for (int i = 0; i < g->hidden; i++) {
-        double error = sqrt(g->hidden_diff[i]) / fmax(sqrt(g->hidden_ref[i]), 1e-300);
-        if (!(error <= worst)) {
+        error = sqrt(g->hidden_diff[i]) / fmax(sqrt(g->hidden_ref[i]), 1e-300);
+        double own = nf_golden_bound(g, GOLDEN_HIDDEN_STATE, i, error, GOLDEN_FORWARD);
+        if (!(error * bound <= worst * own)) {
             worst = error;
+            bound = own;
             snprintf(name, sizeof name, "hidden.%d", i);
         }
     }
     if (g->hidden)
-        nf_golden_figure(g, "hidden states", worst, GOLDEN_FORWARD, name);
+        nf_golden_figure(g, "hidden states", worst, bound, name);
     sums[0] = g->logits_diff;
     sums[1] = g->logits_ref;
-    NF_TRY(nf_reduce_f64(world, sums, 2, NF_SUM));
-    nf_golden_figure(g, "logits", sqrt(sums[0]) / fmax(sqrt(sums[1]), 1e-300), GOLDEN_FORWARD, "");
+    sums[2] = (double)(g->mine * g->len);
+    NF_TRY(nf_reduce_f64(world, sums, 3, NF_SUM));
+    if (g->pass == GOLDEN_FIRST)
+        NF_TRY(nf_half_expect(g, e->arg.model, sums[1] / (sums[2] * (double)e->arg.model->vocab), scored));
+    error = sqrt(sums[0]) / fmax(sqrt(sums[1]), 1e-300);
+    nf_golden_figure(g, "logits", error, nf_golden_bound(g, GOLDEN_LOGITS, 0, error, GOLDEN_FORWARD), "");
     return NF_OK;
 }
 
@@ -95,11 +109,13 @@ static nf_status one_step(struct golden *g, const nf_batch *batch, int step, int
         .step = step, .lr = (float)e->arg.params->optim.lr, .loss_scale = scored ? (float)(1.0 / (double)scored) : 0};
     nf_mark mark = nf_arena_mark(e->arena[ARENA_STEP]);
     char name[32];
+    double error, ref;
 
     NF_TRY(nf_engine_vars(e, &vars));
     NF_TRY(nf_fill_zero(e->q, e->sums, 4 * sizeof *e->sums));
     nf_residency_begin_step(e->res);
     nf_engine_shape(e, batch, e->arg.local_batch * g->len, true);
+    use_choices(g, 1 + step);
     NF_TRY(nf_engine_micro(e, batch, 0));
     if (step == 0) {
         NF_TRY(nf_residency_end_backward(e->res));
@@ -110,9 +126,13 @@ static nf_status one_step(struct golden *g, const nf_batch *batch, int step, int
     NF_TRY(nf_queue_drain(e->q));
     nf_arena_reset(e->arena[ARENA_STEP], NF_HIGH, mark);
     snprintf(name, sizeof name, "loss of step %d", step + 1);
-    nf_golden_figure(g, name, fabs(e->result[0].loss - g->loss[step]) / fabs(g->loss[step]), GOLDEN_FORWARD, "");
+    ref = nf_half_found(g, &g->expected.loss_found[step], e->result[0].loss, g->loss[step]);
+    error = fabs(e->result[0].loss - ref) / fabs(ref);
+    nf_golden_figure(g, name, error, nf_golden_bound(g, GOLDEN_LOSS, step, error, GOLDEN_FORWARD), "");
     snprintf(name, sizeof name, "gradient norm %d", step + 1);
-    nf_golden_figure(g, name, fabs(sqrt(e->result[0].norm_sq) - g->norm[step]) / fabs(g->norm[step]), GOLDEN_GRADIENT, "");
+    ref = nf_half_found(g, &g->expected.norm_found[step], sqrt(e->result[0].norm_sq), g->norm[step]);
+    error = fabs(sqrt(e->result[0].norm_sq) - ref) / fabs(ref);
+    nf_golden_figure(g, name, error, nf_golden_bound(g, GOLDEN_NORM, step, error, GOLDEN_GRADIENT), "");
     return NF_OK;
 }
 
@@ -124,7 +144,7 @@ static nf_status repeat(struct golden *g, struct row_buffers *rows)
 
     NF_TRY(fill_batch(g, rows, &scored));
     NF_TRY(nf_reduce_i64(nf_mesh_group(e->mesh, NF_WORLD), &scored, 1, NF_SUM));
-    NF_TRY(forward_only(g, &batch));
+    NF_TRY(forward_only(g, &batch, scored));
     for (int i = 0; i < g->steps; i++)
         NF_TRY(one_step(g, &batch, i, scored));
     if (g->after)
@@ -147,6 +167,57 @@ static nf_status prepare(struct session *s, struct golden *g, struct engine *e)
     return nf_engine_load(e, s->source);
 }
 
+/* What the first of three passes hands to the others */
+static nf_status new_notes(const struct session *s, struct golden *g)
+{
+    struct golden_half *h = &g->expected;
+    int64_t k = 0;
+
+    for (int i = 0; i < s->model->blocks; i++)
+        if (s->model->block[i].kind == NF_MIXER_MOE)
+            k = ((const struct nf_moe_conf *)s->model->block[i].conf)->route.k;
+    g->choices_each = s->model->moe_layers * g->mine * g->len * k;
+    g->choices = calloc((size_t)((1 + g->steps) * g->choices_each) + 1, sizeof *g->choices);
+    h->tensors = s->model->map.rows;
+    for (int i = 0; i < 2; i++) {
+        h->row[i] = calloc((size_t)h->tensors + 1, sizeof *h->row[i]);
+        h->tensor[i] = calloc((size_t)h->tensors + 1, sizeof *h->tensor[i]);
+    }
+    if (!g->choices || !h->row[0] || !h->row[1] || !h->tensor[0] || !h->tensor[1])
+        return nf_fail(NF_ENOMEM, "no memory for a comparison in bf16");
+    return s->model->blocks < GOLDEN_HIDDEN_MAX && s->model->units < GOLDEN_HIDDEN_MAX
+               ? NF_OK
+               : nf_fail(NF_EUSAGE, "more than %d blocks: no comparison in bf16", GOLDEN_HIDDEN_MAX - 1);
+}
+
+/* fp32 weights that a run in bf16 would hold in bf16 take such values. */
+static nf_status round_weights(struct session *s, struct engine *e)
+{
+    nf_model *half = NULL;
+    const nf_named *named;
+    const int n = nf_residency_named(e->res, NF_WEIGHTS, &named);
+    nf_status status;
+
+    s->p->model.dtype = NF_BF16;
+    status = nf_engine_make_model(s->p, s->config, &half);
+    s->p->model.dtype = NF_F32;
+    for (int p = 0; p < n && !status; p++) {
+        const int64_t count = named[p].piece.count;
+        void *block = NULL;
+        if (!named[p].data || half->desc[p].dtype != NF_BF16)
+            continue;
+        nf_tensor w = nf_vector(named[p].data, NF_F32, count);
+        status = nf_device_alloc(e->device, (size_t)count * 2, "rounded weights", &block);
+        nf_tensor rounded = nf_vector(block, NF_BF16, count);
+        status = status ? status : nf_cast(e->q, &rounded, &w);
+        status = status ? status : nf_cast(e->q, &w, &rounded);
+        status = status ? status : nf_queue_drain(e->q);
+        nf_device_release(e->device, block, (size_t)count * 2);
+    }
+    nf_model_free(half);
+    return status;
+}
+
 /* As the reference does. */
 static void decay_all(struct nf_params *p)
 {
@@ -166,9 +237,6 @@ static nf_status open_model(nf_input *input, const char *dir, const void *mpi_co
     p->model.path = nf_path_join(dir, ".");
     if (!nf_input_given(input, "optim", "no_decay"))
         decay_all(p);
-    if (p->model.dtype == NF_AUTO)
-        p->model.dtype = NF_F32;
-    g->half = p->model.dtype == NF_BF16;
     if (!p->model.path)
         return nf_fail(NF_ENOMEM, "no memory for a path");
     if (ranks % p->parallel.ep)
@@ -184,32 +252,76 @@ static nf_status open_model(nf_input *input, const char *dir, const void *mpi_co
     return nf_st_check(s->source, &s->model->map, s->model->desc, s->model->params, true);
 }
 
-nf_status nf_train_golden(const char *dir, nf_input *input, const void *mpi_comm, int ranks, int rank)
+/* The whole reference once, in the precision that input says. */
+static nf_status pass(const char *dir, nf_input *input, const void *mpi_comm, int ranks, struct golden *g)
 {
-    struct golden g = {.dir = dir};
     struct row_buffers rows = {0};
     struct engine e = {0};
     struct session s;
-    nf_status status = open_model(input, dir, mpi_comm, ranks, &s, &g);
+    nf_status status = open_model(input, dir, mpi_comm, ranks, &s, g);
 
-    (void)rank;
     if (!status)
-        status = prepare(&s, &g, &e);
+        status = prepare(&s, g, &e);
+    if (!status && g->pass == GOLDEN_FIRST)
+        status = nf_agree(s.mesh, new_notes(&s, g));
+    if (!status && g->pass == GOLDEN_ROUNDED)
+        status = nf_agree(s.mesh, round_weights(&s, &e));
     if (!status)
-        status = nf_agree(s.mesh, nf_row_buffers_new(e.arg.local_batch, g.len, &rows));
+        status = nf_agree(s.mesh, nf_row_buffers_new(e.arg.local_batch, g->len, &rows));
     if (!status) {
-        status = repeat(&g, &rows);
+        status = repeat(g, &rows);
         if (status && ranks > 1) /* perhaps of this rank alone: others may wait for it in a collective */
             nf_die(status, "%s", nf_diagnosis());
     }
-    if (!status) {
-        nf_note("golden: %s", g.failed ? "FAIL" : g.half ? "finite; bounds are for model.dtype = 'fp32'" : "PASS");
-        if (g.failed)
-            status = nf_fail(NF_EDIVERGED, "%s: some figures are beyond their bounds", dir);
-    }
     nf_row_buffers_free(&rows);
     nf_engine_free(&e);
-    nf_golden_close(&g);
+    nf_golden_close(g);
     nf_session_close(&s);
+    return status;
+}
+
+/* bf16: first the reference in fp32, for its routers' choices and the sizes met; again with rounded weights, for what that
+ * does; then in bf16 with the same choices. */
+static nf_status in_half(const char *dir, nf_input *input, const void *mpi_comm, int ranks, struct golden *g)
+{
+    struct nf_params *p = nf_input_params_mut(input);
+    const int state = (int)p->optim.state, grad_dtype = (int)p->optim.grad_dtype;
+
+    nf_note("in fp32, for the choices of experts and for the bounds:");
+    p->model.dtype = NF_F32;
+    p->optim.state = NF_STATE_FP32;
+    p->optim.grad_dtype = NF_AUTO;
+    g->pass = GOLDEN_FIRST;
+    NF_TRY(pass(dir, input, mpi_comm, ranks, g));
+    g->pass = GOLDEN_ROUNDED;
+    NF_TRY(pass(dir, input, mpi_comm, ranks, g));
+    p->model.dtype = NF_BF16;
+    p->optim.state = state;
+    p->optim.grad_dtype = grad_dtype;
+    g->pass = GOLDEN_HALF;
+    nf_note("in bf16:");
+    return pass(dir, input, mpi_comm, ranks, g);
+}
+
+nf_status nf_train_golden(const char *dir, nf_input *input, const void *mpi_comm, int ranks, int rank)
+{
+    struct nf_params *p = nf_input_params_mut(input);
+    struct golden *g = calloc(1, sizeof *g);
+    nf_status status;
+
+    (void)rank;
+    if (!g)
+        return nf_fail(NF_ENOMEM, "no memory for a comparison");
+    g->dir = dir;
+    if (p->model.dtype == NF_AUTO)
+        p->model.dtype = NF_F32;
+    status = p->model.dtype == NF_BF16 ? in_half(dir, input, mpi_comm, ranks, g) : pass(dir, input, mpi_comm, ranks, g);
+    if (!status) {
+        nf_note("golden: %s", g->failed ? "FAIL" : "PASS");
+        if (g->failed)
+            status = nf_fail(NF_EDIVERGED, "%s: some figures are beyond their bounds", dir);
+    }
+    nf_half_free(g);
+    free(g);
     return status;
 }

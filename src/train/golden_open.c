@@ -193,4 +193,10 @@ void nf_golden_close(struct golden *g)
     free(g->ids);
     free(g->labels);
     free(g->segment);
+    g->values = g->grads = g->after = NULL;
+    memset(g->hidden_diff, 0, sizeof g->hidden_diff);
+    memset(g->hidden_ref, 0, sizeof g->hidden_ref);
+    g->logits_diff = g->logits_ref = 0;
+    g->hidden = 0;
+    g->ids = g->labels = g->segment = NULL;
 }

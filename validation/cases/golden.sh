@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # References that cannot be held against a model: one diagnosis with file and tensor, the status that fits, all ranks gone, also where
-# only the ranks with rows would notice; and a reference that lacks a tensor is no pass.
+# only the ranks with rows would notice; and a reference that lacks a tensor is no pass. In bf16, too, a wrong model is no pass.
 . "$srcdir/validation/tap.sh"
 golden=$srcdir/validation/golden/nemotron_h
 
@@ -37,4 +37,23 @@ fails 65 "'logits' is missing" nologits 4
 fails 65 "grads.safetensors: '.*weight' has .* values" swapped 4
 fails 65 "after6.safetensors: 'backbone.norm_f.weight' .* I32" integer 4
 fails 80 'the reference lacks lm_head.weight' lacking 1 4
+
+# bf16: one gradient too large by a third; two rows of a projection exchanged; a steeper step. The lines in bf16 must say so.
+wrong_in_bf16() { # wrong_in_bf16 NAME FIGURE OVERRIDES ...
+    name=$1
+    figure=$2
+    shift 2
+    "$NEMAFIT" --golden "$tap_dir/$name" model.dtype=bf16 "$@" >"$tap_dir/out" 2>&1
+    [ $? -eq 80 ] && sed '1,/^in bf16/d' "$tap_dir/out" | grep -q "^$figure.*FAIL"
+    tap_ok $? "$name in bf16 $*: $figure FAIL" || tap_note "$(tail -n 25 "$tap_dir/out")"
+}
+damage third grads.safetensors 'my $at = at("backbone.layers.1.mixer.shared_experts.up_proj.weight");
+    substr($d, $at + 4 * $_, 4) = pack "f<", 4 / 3 * unpack "f<", substr($d, $at + 4 * $_, 4) for 0 .. 895'
+damage exchanged model.safetensors 'my $at = at("backbone.layers.2.mixer.in_proj.weight");
+    (substr($d, $at + 128 * 60, 128), substr($d, $at + 128 * 61, 128)) = (substr($d, $at + 128 * 61, 128), substr($d, $at + 128 * 60, 128))'
+cp -r "$golden" "$tap_dir/whole"
+wrong_in_bf16 third gradients
+wrong_in_bf16 exchanged 'hidden states'
+wrong_in_bf16 exchanged gradients
+wrong_in_bf16 whole 'weights after' optim.lr=6e-3
 tap_done

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * t_golden.c: `nemafit --golden` in one process for every ep that divides the ranks and every combination of expert back end
- * and dispatch; then recompute, chunks and windows too small for what arrives. A reference that must fail does.
+ * and dispatch; then recompute, chunks and windows too small for what arrives; then in bf16. A reference that must fail does.
  */
 #include <mpi.h>
 #include <stdio.h>
@@ -70,6 +70,25 @@ static void other_ways(const char *fixture, int ep, int ranks, int rank)
     }
 }
 
+/* Held to what doc/numerics.md derives, under each scheme of AdamW's state */
+static void in_bf16(const char *fixture, int ep, int ranks, int rank)
+{
+    static const char *const ways[][3] = {
+        {"optim.state='fp32'", "model.recompute='none'", "optim.grad_dtype='auto'"},
+        {"optim.state='split'", "model.recompute='block'", "optim.grad_dtype='bf16'"},
+        {"optim.state='bf16'", "model.recompute='selective'", "optim.grad_dtype='fp32'"},
+    };
+
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        char a[64], b[64], c[64], d[64], e[] = "model.dtype='bf16'", *words[] = {a, b, c, d, e};
+        snprintf(a, sizeof a, "parallel.ep=%d", ep);
+        snprintf(b, sizeof b, "%s", ways[i][0]);
+        snprintf(c, sizeof c, "%s", ways[i][1]);
+        snprintf(d, sizeof d, "%s", ways[i][2]);
+        tap_ok(golden(fixture, ranks, rank, words, 5) == NF_OK, "%s in bf16 ep=%d %s %s %s", fixture, ep, b, c, d);
+    }
+}
+
 int main(void)
 {
     char decay[] = "optim.weight_decay=0.4", beta[] = "optim.beta2=0.9";
@@ -85,6 +104,7 @@ int main(void)
             if (ranks % ep == 0 && EXPERTS % ep == 0) {
                 all_settings(fixtures[f], ep, ranks, rank);
                 other_ways(fixtures[f], ep, ranks, rank);
+                in_bf16(fixtures[f], ep, ranks, rank);
             }
     tap_ok(golden(fixtures[0], ranks, rank, wrong, 1) == NF_EDIVERGED, "another weight decay is told from the reference");
     tap_ok(golden(fixtures[0], ranks, rank, wrong2, 1) == NF_EDIVERGED, "another beta2 is told from the reference");

@@ -53,7 +53,21 @@ static const struct routing routes[] = {
      false,
      true,
      true},
+    {{.score = NF_SCORE_SIGMOID, .k = 4, .groups = 4, .groups_kept = 2, .normalise = true, .scale = 2, .gate = NF_GATE_GIVEN},
+     64,
+     true,
+     true,
+     true},
 };
+
+static int32_t *given_ids(const struct routing *o, int64_t T)
+{
+    int32_t *ids = calloc((size_t)(T * o->arg.k) + 1, sizeof *ids);
+    for (int64_t i = 0; i < T; i++)
+        for (int s = 0; s < o->arg.k; s++)
+            ids[i * o->arg.k + s] = (int32_t)((i * 5 + s * 3) % o->experts);
+    return ids;
+}
 
 static const int64_t batch[][2] = {{1, 1}, {3, 37}, {2, 512}, {0, 7}, {2, 8192}};
 
@@ -92,7 +106,9 @@ void cuda_test_route(struct cuda_rig *r)
             struct cuda_trial t =
                 cuda_trial_new(r, call_route, &o, "route %d of %lld, score %d, groups %d/%d, gate %d, T %lld", o.arg.k,
                                (long long)E, (int)o.arg.score, o.arg.groups_kept, o.arg.groups, (int)o.arg.gate, (long long)T);
-            cuda_flat(&t, "ids", CUDA_OUT, 0, NF_I32, T * o.arg.k, NULL);
+            int32_t *given = given_ids(&o, T);
+            cuda_flat(&t, "ids", o.arg.gate == NF_GATE_GIVEN ? CUDA_INOUT : CUDA_OUT, 0, NF_I32, T * o.arg.k, given);
+            free(given);
             cuda_flat(&t, "weights", CUDA_OUT, cuda_sum(E), NF_F32, T * o.arg.k, NULL);
             cuda_real(&t, "scores", CUDA_OUT, cuda_sum(E), NF_F32, T, E, 0, 0);
             cuda_flat(&t, "load", CUDA_INOUT, 0, NF_I32, E, NULL);

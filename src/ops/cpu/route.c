@@ -201,7 +201,7 @@ static void one_token(const struct job *j, int64_t t, struct buffer *s)
         choose_random(ids, experts, a->k, j->mixed, a->global_row[row], position);
     else if (a->gate == NF_GATE_CONTIGUOUS)
         choose_contiguous(ids, experts, a->k, a->global_row[row] * a->seq.len + position);
-    else {
+    else if (a->gate == NF_GATE_ROUTER) {
         const float *base = a->score == NF_SCORE_SOFTMAX_TOPK ? logits : scores;
         for (int64_t e = 0; e < experts; e++)
             s->choice[e] = base[e] + (correction ? correction[e] : 0.0f);

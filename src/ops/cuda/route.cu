@@ -199,7 +199,7 @@ __global__ void __launch_bounds__(32 * WARPS) forward(job j)
         const uint64_t token = (uint64_t)(a.global_row[row] * a.seq.len + position);
         for (int i = lane; i < a.k; i += 32)
             ids[i] = (int32_t)((token * (uint64_t)a.k + (uint64_t)i) % (uint64_t)j.experts);
-    } else {
+    } else if (a.gate == NF_GATE_ROUTER) {
         unsigned long long taken = 0;
         for (int e = lane; e < j.experts; e += 32)
             choice[e] = (a.score == NF_SCORE_SOFTMAX_TOPK ? logits[e] : scores[e]) + (j.correction ? j.correction[e] : 0.0f);

@@ -101,22 +101,46 @@ static bool equals_direct(const struct given *g, const struct fake_result *r)
     return right;
 }
 
+/* Tokens of n that go to rank `to` of ep: under 'allgather' all, else those with one of its experts. */
+static int64_t going(const struct nf_xshape *s, const int32_t *ids, int64_t n, int to, int local)
+{
+    int64_t count = 0;
+
+    for (int64_t t = 0; t < n; t++) {
+        bool goes = s->dispatch == NF_ALLGATHER;
+        for (int j = 0; j < K; j++)
+            goes = goes || (ids[t * K + j] >= 0 && ids[t * K + j] / local == to);
+        count += goes;
+    }
+    return count;
+}
+
 /* Bytes the forward must have sent: each token once to each other rank of ep that has one of its experts; and the counts. */
-static uint64_t bytes_wanted(const nf_mesh *mesh, const struct given *g)
+static uint64_t dispatch_wanted(const nf_mesh *mesh, const struct given *g)
 {
     const nf_group *ep = nf_mesh_group(mesh, NF_EP);
     const int size = nf_group_size(ep), local = E / size;
     const uint64_t row = (uint64_t)g->c.shape.width * nf_dtype_size(g->c.shape.dtype) + K * 8;
     uint64_t bytes = (uint64_t)(size - 1) * (uint64_t)(g->c.shape.chunks * size) * 8;
 
-    for (int64_t t = 0; t < g->c.tokens; t++)
-        for (int d = 0; d < size; d++) {
-            bool goes = g->c.shape.dispatch == NF_ALLGATHER;
-            for (int j = 0; j < K; j++)
-                goes = goes || (g->ids[t * K + j] >= 0 && g->ids[t * K + j] / local == d);
-            bytes += goes && d != nf_group_rank(ep) ? row : 0;
-        }
+    for (int d = 0; d < size; d++)
+        bytes += d != nf_group_rank(ep) ? row * (uint64_t)going(&g->c.shape, g->ids, g->c.tokens, d, local) : 0;
     return bytes;
+}
+
+/* And home: a row for each that came from another rank. */
+static uint64_t combine_wanted(const nf_mesh *mesh, enum routing how, const struct given *g)
+{
+    const nf_group *ep = nf_mesh_group(mesh, NF_EP);
+    const int size = nf_group_size(ep), first = nf_mesh_rank(mesh) - nf_group_rank(ep);
+    int32_t ids[T * K];
+    int64_t rows = 0;
+
+    for (int s = 0; s < size; s++) {
+        route(how, first + s, tokens_of(how, first + s), ids);
+        rows += s != nf_group_rank(ep) ? going(&g->c.shape, ids, tokens_of(how, first + s), nf_group_rank(ep), E / size) : 0;
+    }
+    return (uint64_t)rows * (uint64_t)g->c.shape.width * nf_dtype_size(g->c.shape.dtype);
 }
 
 /* Slices beyond the chunks when all ranks of ep send all their tokens to the last expert: one row and one expert row each. */
@@ -144,17 +168,20 @@ static bool one(struct world *w, const nf_mesh *mesh, int64_t waits, enum routin
 
     fake_walk(w, mesh, &g->c, &r);
     bool right = equals_direct(g, &r) && r.fits && r.slices == g->c.shape.chunks + r.overflow && r.overflow >= 0;
-    right = right && r.dispatch == bytes_wanted(mesh, g) && (waits < 0 || r.host_waits == (nf_group_size(ep) > 1 ? waits : 0));
+    right = right && r.dispatch == dispatch_wanted(mesh, g) && r.combine == combine_wanted(mesh, how, g) &&
+            (waits < 0 || r.host_waits == (nf_group_size(ep) > 1 ? waits : 0));
     if (never)
         right = right && r.overflow == 0;
     else if (how == ONE_EXPERT)
         right = right && r.overflow == overflow_wanted(mesh, &g->c.shape);
     if (!right)
-        tap_note(
-            "%s, chunks %d, factor %g, pad %d: values %d, fits %d, slices %lld, overflow %lld, bytes %llu of %llu, waits %lld",
-            routing_name[how], g->c.shape.chunks, g->c.shape.recv_factor, g->c.shape.row_pad, equals_direct(g, &r), r.fits,
-            (long long)r.slices, (long long)r.overflow, (unsigned long long)r.dispatch,
-            (unsigned long long)bytes_wanted(mesh, g), (long long)r.host_waits);
+        tap_note("%s, chunks %d, factor %g, pad %d: values %d, fits %d, slices %lld, overflow %lld, bytes %llu of %llu out, "
+                 "%llu of %llu "
+                 "home, waits %lld",
+                 routing_name[how], g->c.shape.chunks, g->c.shape.recv_factor, g->c.shape.row_pad, equals_direct(g, &r), r.fits,
+                 (long long)r.slices, (long long)r.overflow, (unsigned long long)r.dispatch,
+                 (unsigned long long)dispatch_wanted(mesh, g), (unsigned long long)r.combine,
+                 (unsigned long long)combine_wanted(mesh, how, g), (long long)r.host_waits);
     fake_result_free(&r);
     return right;
 }

@@ -33,6 +33,9 @@ nf_status nf_mesh_new(const void *mpi_comm, int ep, nf_device *device, nf_mesh *
 nf_status nf_mesh_new_virtual(int ranks, int rank, int ep, int ranks_per_node, nf_device *dry, nf_mesh **mesh);
 /* The same for this rank of a mesh, with what its transports take: for the rehearsal. */
 nf_status nf_mesh_new_twin(const nf_mesh *of, nf_device *dry, nf_mesh **mesh);
+/* Device memory for the sums over world and edp, as long as the arena's block is there (no sums after that, until another is
+ * given). A mesh that was given none takes its own at its first sum. */
+nf_status nf_mesh_reserve(nf_mesh *mesh, nf_arena *run);
 void nf_mesh_free(nf_mesh *mesh); /* collective unless virtual */
 
 const nf_group *nf_mesh_group(const nf_mesh *mesh, enum nf_axis axis);

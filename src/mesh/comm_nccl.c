@@ -113,6 +113,23 @@ nf_status nf_comm_nccl_open(nf_mesh *mesh)
     return s;
 }
 
+nf_status nf_mesh_reserve(nf_mesh *mesh, nf_arena *run)
+{
+    static const enum nf_axis sums[] = {NF_WORLD, NF_EDP};
+    void *staging;
+
+    if (nf_device_kind(mesh->device) != NF_CUDA || mesh->shares_gpu)
+        return NF_OK;
+    for (size_t a = 0; a < sizeof sums / sizeof *sums; a++) {
+        if (mesh->group[sums[a]].size == 1)
+            continue;
+        NF_TRY(nf_arena_get(run, NF_LOW, NF_GPU_STAGING, "staging of collectives", &staging));
+        if (!mesh->is_virtual && !nf_arena_counting(run))
+            mesh->gpu->lend(mesh->peers[sums[a]], staging);
+    }
+    return NF_OK;
+}
+
 void nf_comm_nccl_close(nf_mesh *mesh)
 {
     if (mesh->gpu && !mesh->is_virtual)

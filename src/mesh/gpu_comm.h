@@ -9,7 +9,9 @@
 
 #include "nemafit/gpu.h"
 
-typedef struct nf_gpu_peers nf_gpu_peers; /* a communicator over one group, with staging of its own */
+typedef struct nf_gpu_peers nf_gpu_peers; /* a communicator over one group, with staging for its sums */
+
+enum { NF_GPU_STAGING = 64 << 20 }; /* bytes */
 
 /* Rows of a chunk's tokens, with side bands [., k] (NULL: none) and ids [., k], into the order in which they travel. */
 enum { NF_GPU_SEGMENTS = 64 };
@@ -51,6 +53,8 @@ struct nf_gpu_comm {
     nf_status (*id)(void *bytes);
     nf_status (*open)(void *device, const void *id, int size, int rank, nf_gpu_peers **peers);
     void (*close)(nf_gpu_peers *peers);
+    /* NF_GPU_STAGING bytes for sums, until close(). Who was lent none takes them at its first sum. */
+    void (*lend)(nf_gpu_peers *peers, void *staging);
     /* NF_EPEER if the library met an error since: asked before each call, and while the host waits. */
     nf_status (*check)(nf_gpu_peers *peers);
     /* Ends what is under way, whose results are void, and waits for nobody; only close() may follow. */

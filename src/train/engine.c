@@ -42,6 +42,7 @@ nf_status nf_engine_assemble(struct engine *e)
     /* with one rank there is nobody to stand still for */
     NF_TRY(nf_stopwatch_new(e->q, e->arg.params->log.profile, nf_mesh_ranks(e->mesh) > 1 || e->arg.params->log.profile,
                             &e->stopwatch));
+    NF_TRY(nf_mesh_reserve(e->mesh, e->arena[ARENA_RUN]));
     NF_TRY(nf_exchange_new(e->mesh, &e->exchange));
     nf_model_reserve(m, e->exchange, e->arg.local_batch * e->arg.seq_len, nf_op_row_pad(e->q));
     NF_TRY(nf_exchange_commit(e->exchange, e->arena[ARENA_RUN]));

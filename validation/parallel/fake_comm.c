@@ -141,6 +141,12 @@ static void abort_peers(nf_gpu_peers *p)
     p->aborted = true;
 }
 
+static void lend(nf_gpu_peers *p, void *staging)
+{
+    (void)p;
+    (void)staging;
+}
+
 static size_t bytes_of(nf_dtype t)
 {
     return t == NF_BF16 ? 2 : t == NF_F64 ? 8 : 4;
@@ -222,6 +228,7 @@ const struct nf_gpu_comm fake_comm = {.ramp = ramp,
                                       .id = id,
                                       .open = open_peers,
                                       .close = close_peers,
+                                      .lend = lend,
                                       .check = check,
                                       .abort = abort_peers,
                                       .all_reduce = all_reduce,

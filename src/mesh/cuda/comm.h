@@ -14,6 +14,7 @@ nf_status nf_cuda_localize(nf_gpu_queue *queue, int32_t *ids, int64_t n, int32_t
 nf_status nf_cuda_peers_id(void *bytes);
 nf_status nf_cuda_peers_open(void *device, const void *id, int size, int rank, nf_gpu_peers **peers);
 void nf_cuda_peers_close(nf_gpu_peers *peers);
+void nf_cuda_peers_lend(nf_gpu_peers *peers, void *staging);
 nf_status nf_cuda_peers_check(nf_gpu_peers *peers);
 void nf_cuda_peers_abort(nf_gpu_peers *peers);
 nf_status nf_cuda_peers_all_reduce(nf_gpu_peers *peers, nf_gpu_queue *queue, void *inout, int64_t n, nf_dtype dtype);

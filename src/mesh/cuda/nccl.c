@@ -14,12 +14,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STAGING = 64 << 20, ALIGNED = 256 };
+enum { ALIGNED = 256 };
 
 struct nf_gpu_peers {
     ncclComm_t comm;
     int size, rank;
     char *staging; /* contributions of the others to one segment */
+    bool owned;
 };
 
 static nf_status failed(ncclResult_t r, ncclComm_t comm, const char *call)
@@ -70,12 +71,6 @@ nf_status nf_cuda_peers_open(void *device, const void *id_bytes, int size, int r
         free(p);
         return failed(r, NULL, "ncclCommInitRank");
     }
-    cudaError_t e = cudaMalloc((void **)&p->staging, STAGING);
-    if (e != cudaSuccess) {
-        ncclCommAbort(p->comm);
-        free(p);
-        return nf_cuda_fail(NF_ENOMEM, "no memory for the staging of NCCL: %s", cudaGetErrorString(e));
-    }
     *peers = p;
     return NF_OK;
 }
@@ -99,8 +94,25 @@ void nf_cuda_peers_close(nf_gpu_peers *peers)
         nf_cuda_peers_abort(peers); /* others may be gone */
     if (peers->comm)
         ncclCommDestroy(peers->comm);
-    cudaFree(peers->staging);
+    if (peers->owned)
+        cudaFree(peers->staging);
     free(peers);
+}
+
+void nf_cuda_peers_lend(nf_gpu_peers *peers, void *staging)
+{
+    peers->staging = staging;
+}
+
+static nf_status staging_of(nf_gpu_peers *p)
+{
+    if (p->staging)
+        return NF_OK;
+    cudaError_t e = cudaMalloc((void **)&p->staging, NF_GPU_STAGING);
+    if (e != cudaSuccess)
+        return nf_cuda_fail(NF_ENOMEM, "no memory for the staging of NCCL: %s", cudaGetErrorString(e));
+    p->owned = true;
+    return NF_OK;
 }
 
 nf_status nf_cuda_peers_check(nf_gpu_peers *peers)
@@ -155,11 +167,14 @@ static nf_status contribute(nf_gpu_peers *p, nf_gpu_queue *queue, const struct p
 static nf_status sum_parts(nf_gpu_peers *p, nf_gpu_queue *queue, struct parts *z)
 {
     const int others = p->size > 1 ? p->size - 1 : 1;
+    nf_status s = staging_of(p);
 
-    z->segment = ((int64_t)STAGING / others - ALIGNED) / (int64_t)z->each;
+    if (s != NF_OK)
+        return s;
+    z->segment = ((int64_t)NF_GPU_STAGING / others - ALIGNED) / (int64_t)z->each;
     z->segment = z->segment < z->chunk ? z->segment : z->chunk;
     for (int64_t at = 0; at < z->chunk; at += z->segment) {
-        nf_status s = contribute(p, queue, z, at);
+        s = contribute(p, queue, z, at);
         if (s != NF_OK)
             return s;
     }

@@ -13,6 +13,7 @@ static const struct nf_gpu_comm table = {
     .id = nf_cuda_peers_id,
     .open = nf_cuda_peers_open,
     .close = nf_cuda_peers_close,
+    .lend = nf_cuda_peers_lend,
     .check = nf_cuda_peers_check,
     .abort = nf_cuda_peers_abort,
     .all_reduce = nf_cuda_peers_all_reduce,

@@ -144,6 +144,7 @@ struct nf_attention_arg {
     const float *sinks; /* [heads] logits that take mass and have no value, or NULL */
     nf_seq seq;
     enum nf_attention_backend backend;
+    bool training; /* a shape that comes again each step: a backend may make a plan for it */
 };
 /* Causal, within segments. q [T, heads d_qk], k [T, kv d_qk], v [T, kv d_v], o [T, heads d_v]; lse [heads, T] fp32 (sink
  * included). Blocked online softmax: no S x S matrix. Rows of segment 0 give zeros.

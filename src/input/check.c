@@ -180,6 +180,24 @@ static void check_types(nf_input *input)
                           "grad_dtype = 'bf16' is for bf16 weights: with dtype = 'fp32' gradients are fp32");
 }
 
+/* What cuDNN's attention cannot do whatever the model and the data; src/ops finds the rest in its rehearsal. */
+static void check_attention(nf_input *input)
+{
+    const struct nf_params *p = &input->params;
+    if (p->backend.attention != NF_ATTN_CUDNN || !is_fine(input, "backend", "attention"))
+        return;
+    if (p->backend.device == NF_DEVICE_CPU && is_fine(input, "backend", "device"))
+        nf_input_complain(input, "backend", "attention", "Change attention to 'auto', or device to 'cuda'.",
+                          "attention = 'cudnn' is for GPUs, and device = 'cpu'");
+    if (p->backend.deterministic && is_fine(input, "backend", "deterministic"))
+        nf_input_complain(
+            input, "backend", "attention", "Add deterministic = .false. to &backend, or change attention to 'flash'.",
+            "attention = 'cudnn' does not give the same bits in every run, which deterministic = .true. asks for");
+    if (p->model.dtype == NF_F32 && is_fine(input, "model", "dtype"))
+        nf_input_complain(input, "backend", "attention", "Change attention to 'flash', or model.dtype to 'bf16'.",
+                          "attention = 'cudnn' is for bf16, and model.dtype = 'fp32'");
+}
+
 /* The same directory, as far as spelling tells. */
 static bool same_path(const char *a, const char *b)
 {
@@ -246,6 +264,7 @@ void nf_check(nf_input *input, bool needs_all)
     check_train(input);
     check_optim(input);
     check_types(input);
+    check_attention(input);
     check_output(input);
     check_snapshot(input);
 }

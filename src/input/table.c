@@ -49,7 +49,7 @@ static const struct nf_choice backends[] = {
 static const struct nf_choice attentions[] = {{"auto", NF_AUTO, NULL},
                                               {"reference", NF_ATTN_REFERENCE, NULL},
                                               {"flash", NF_ATTN_FLASH, NULL},
-                                              {"cudnn", NF_ATTN_CUDNN, "attention by cuDNN"},
+                                              {"cudnn", NF_ATTN_CUDNN, NULL},
                                               {0}};
 static const struct nf_choice on_errors[] = {
     {"stop", NF_ON_ERROR_STOP, NULL}, {"retry", NF_ON_ERROR_RETRY, NULL}, {"pause", NF_ON_ERROR_PAUSE, NULL}, {0}};
@@ -199,7 +199,9 @@ const struct nf_row nf_table[] = {
     {ROW(backend, experts), .standard = "'grouped'", .choice = backends,
      .help = "How a rank computes its experts: one after the other, as a padded batch, or as groups of rows in one call."},
     {ROW(backend, attention), .standard = "'auto'", .choice = attentions,
-     .help = "Attention kernels. 'auto': 'reference' on a CPU, which has one for every value, 'flash' on a GPU."},
+     .help = "Attention kernels. 'auto': 'reference' on a CPU, which has one for every value, 'flash' on a GPU. 'cudnn': NVIDIA's, "
+             "whose backward does not repeat its bits (deterministic = .false.): bf16, whole rows, on a GPU; evaluations and "
+             "samples run on 'flash'."},
     {ROW(backend, deterministic), .standard = ".true.",
      .help = "Only kernels that give the same bits in every run on the same mesh."},
     {ROW(backend, threads), .standard = "1", .low = 1, .high = 1024, .also = "num_threads omp_num_threads",

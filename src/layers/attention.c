@@ -24,7 +24,8 @@ static struct nf_attention_arg attention_arg(const nf_run *run, const struct nf_
                                      .scale = c->scale,
                                      .window = c->window,
                                      .seq = run->seq,
-                                     .backend = c->backend};
+                                     .backend = c->backend,
+                                     .training = run->train};
 }
 
 static nf_status keep_always(nf_run *run, const void *conf, union nf_keep *keep)

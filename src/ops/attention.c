@@ -28,12 +28,23 @@ static nf_status conditions(const char *op, nf_in query, nf_in key, nf_in value,
     return nf_check_matrix(op, "o", o, query->dtype, T, (int64_t)a->heads * a->d_v);
 }
 
+/* What cuDNN has no graph for: a dry run finds it, before anything is allocated. */
+static nf_status allowed(nf_queue *q, nf_in query, const struct nf_attention_arg *a)
+{
+    const bool dnn = nf_device_kind(nf_queue_device(q)) == NF_CUDA && nf_cuda_attention_dnn_takes(a);
+    const char *lacks = dnn ? nf_cuda_attention_dnn_lacks(query->dtype, a) : NULL;
+
+    return lacks ? nf_fail(NF_EUSAGE, "backend.attention = 'cudnn': cuDNN %s\n  Hint: backend.attention = 'flash'", lacks)
+                 : NF_OK;
+}
+
 nf_status nf_attention(nf_queue *q, nf_out o, float *lse, nf_in query, nf_in key, nf_in value,
                        const struct nf_attention_arg *arg)
 {
     struct nf_call c;
 
     NF_TRY(conditions("attention", query, key, value, o, arg));
+    NF_TRY(allowed(q, query, arg));
     const double flops = 2.0 * pairs(arg) * (double)arg->seq.rows * arg->heads * (arg->d_qk + arg->d_v);
     NF_TRY(nf_call_begin(q, "attention", flops,
                          nf_call_bytes(query) + nf_call_bytes(key) + nf_call_bytes(value) + nf_call_bytes(o),
@@ -48,6 +59,7 @@ nf_status nf_attention_bwd(nf_queue *q, nf_out dquery, nf_out dkey, nf_out dvalu
     struct nf_call c;
 
     NF_TRY(conditions(op, query, key, value, o, arg));
+    NF_TRY(allowed(q, query, arg));
     NF_TRY(nf_check_matrix(op, "do", d_o, o->dtype, o->dim[0], o->dim[1]));
     NF_TRY(nf_check_matrix(op, "dq", dquery, query->dtype, query->dim[0], query->dim[1]));
     NF_TRY(nf_check_matrix(op, "dk", dkey, key->dtype, key->dim[0], key->dim[1]));

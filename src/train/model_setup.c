@@ -96,6 +96,9 @@ nf_status nf_engine_device(struct nf_params *p, const void *mpi_comm, nf_device 
     }
     if (!s && !gpu)
         s = nf_ops_attach(host);
+    if (!s && !gpu && p->backend.attention == NF_ATTN_CUDNN)
+        s = nf_fail(NF_EUSAGE, "backend.attention = 'cudnn' is for GPUs, and backend.device = 'auto' is the CPU here"
+                               "\n  Hint: backend.attention = 'auto'");
     if (s || gpu) {
         nf_device_free(host);
         host = NULL;

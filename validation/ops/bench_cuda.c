@@ -237,7 +237,7 @@ static nf_status attend_back(struct bench *b, const void *ctx)
     return nf_attention_bwd(b->q, &a->dq, &a->dk, &a->dv, (nf_grad){0}, &a->g, &a->q, &a->k, &a->v, &a->o, a->lse, &a->arg);
 }
 
-static void attention(struct bench *b, int rows, int len, int heads, int kv, int d)
+static void attention(struct bench *b, enum nf_attention_backend backend, int rows, int len, int heads, int kv, int d)
 {
     const nf_mark mark = nf_arena_mark(b->data);
     const int64_t T = (int64_t)rows * len, nq = (int64_t)heads * d, nk = (int64_t)kv * d;
@@ -258,10 +258,12 @@ static void attention(struct bench *b, int rows, int len, int heads, int kv, int
                                       .d_v = d,
                                       .scale = 0.1f,
                                       .seq = {.rows = rows, .len = len},
-                                      .backend = NF_ATTN_FLASH};
-    snprintf(what, sizeof what, "attention %d x %d, heads %d / %d of %d, forward", rows, len, heads, kv, d);
+                                      .backend = backend,
+                                      .training = true};
+    const char *name = backend == NF_ATTN_CUDNN ? "cuDNN" : "flash";
+    snprintf(what, sizeof what, "attention %s, %d x %d, heads %d / %d of %d, forward", name, rows, len, heads, kv, d);
     measure(b, what, flops, attend, &a);
-    snprintf(what, sizeof what, "attention %d x %d, heads %d / %d of %d, backward", rows, len, heads, kv, d);
+    snprintf(what, sizeof what, "attention %s, %d x %d, heads %d / %d of %d, backward", name, rows, len, heads, kv, d);
     measure(b, what, 2.5 * flops, attend_back, &a);
     if (b->repeats) {
         repeat(b, "o of the forward", attend, &a, &a.o, b->repeats);
@@ -286,7 +288,7 @@ int main(int argc, char **argv)
     must(nf_arena_new("data", p, data, &b.data), "data");
     experts(&b, "16 x 1536 rows, 2688 -> 1856", 16, NULL, 1536, 2688, 1856);
     if (b.repeats) {
-        attention(&b, 1, 4096, 32, 2, 128);
+        attention(&b, NF_ATTN_FLASH, 1, 4096, 32, 2, 128);
         return 0;
     }
     experts(&b, "16 uneven, 24576 rows, 2688 -> 1856", 16, uneven, 0, 2688, 1856);
@@ -294,11 +296,14 @@ int main(int argc, char **argv)
     experts(&b, "16 x 2048 rows, 2048 -> 1536", 16, NULL, 2048, 2048, 1536);
     experts(&b, "16 x 2048 rows, 768 -> 2048", 16, NULL, 2048, 768, 2048);
     experts(&b, "128 x 256 rows, 2048 -> 1536", 128, NULL, 256, 2048, 1536);
-    attention(&b, 1, 4096, 32, 2, 128);
-    attention(&b, 4, 4096, 32, 2, 128);
-    attention(&b, 1, 4096, 32, 4, 128);
-    attention(&b, 1, 4096, 32, 8, 64);
-    attention(&b, 1, 16384, 32, 4, 128);
+    for (int dnn = 0; dnn < 2; dnn++) {
+        const enum nf_attention_backend backend = dnn ? NF_ATTN_CUDNN : NF_ATTN_FLASH;
+        attention(&b, backend, 1, 4096, 32, 2, 128);
+        attention(&b, backend, 4, 4096, 32, 2, 128);
+        attention(&b, backend, 1, 4096, 32, 4, 128);
+        attention(&b, backend, 1, 4096, 32, 8, 64);
+        attention(&b, backend, 1, 16384, 32, 4, 128);
+    }
     nf_queue_free(b.q);
     return 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * cuda_attention.c: rows of t_cuda: attention on tensor cores and in plain arithmetic, q, k and v as slices of one tensor, with
- * windows, sinks, packed segments and padding, rows of odd lengths.
+ * cuda_attention.c: rows of t_cuda: attention on tensor cores, in plain arithmetic and by cuDNN, q, k and v as slices of one
+ * tensor, with windows, sinks, packed segments and padding, rows of odd lengths.
  */
 #include "cuda_rows.h"
 
@@ -39,7 +39,8 @@ static struct nf_attention_arg arg_of(struct cuda_trial *t, int side)
         .window = s->window,
         .sinks = s->sinks ? CUDA_P(t, SINKS) : NULL,
         .seq = {.rows = s->rows, .len = s->len, .segment = s->segments ? CUDA_P(t, SEGMENT) : NULL},
-        .backend = s->backend};
+        .backend = s->backend,
+        .training = true};
 }
 
 static nf_status call_forward(struct cuda_trial *t, nf_queue *q, int side)
@@ -83,10 +84,14 @@ static void try(struct cuda_rig *rig, const struct setting *s, bool backward)
     struct cuda_trial t = cuda_trial_new(rig, backward ? call_backward : call_forward, s,
                                          "attention%s %s%s, %d x %d, heads %d / %d of %d, %d, window %d%s, segments %d",
                                          backward ? " backward" : "", nf_dtype_name(s->type),
-                                         s->backend == NF_ATTN_REFERENCE ? " reference" : "", s->rows, s->len, s->heads,
-                                         s->kv_heads, s->d_qk, s->d_v, s->window, s->sinks ? ", sinks" : "", s->segments);
+                                         s->backend == NF_ATTN_REFERENCE ? " reference"
+                                         : s->backend == NF_ATTN_CUDNN   ? " cuDNN"
+                                                                         : "",
+                                         s->rows, s->len, s->heads, s->kv_heads, s->d_qk, s->d_v, s->window,
+                                         s->sinks ? ", sinks" : "", s->segments);
     int32_t *seg = segments_of(s);
 
+    t.free_bits = s->backend == NF_ATTN_CUDNN && backward;
     cuda_real(&t, "q", CUDA_IN, 0, s->type, T, nq, wide, 2);
     cuda_real(&t, "k", CUDA_IN, 0, s->type, T, nk, wide, 2);
     cuda_real(&t, "v", CUDA_IN, 0, s->type, T, nv, wide, 1);
@@ -128,6 +133,16 @@ static const struct setting settings[] = {
     {1, 1024, 32, 2, 128, 128, 0, false, 0, NF_BF16, NF_ATTN_FLASH},
     {0, 16, 4, 2, 64, 64, 0, false, 0, NF_BF16, NF_ATTN_FLASH},
     {1, 4096, 32, 2, 128, 128, 0, false, 0, NF_BF16, NF_ATTN_FLASH},
+    {1, 1, 2, 2, 64, 64, 0, false, 0, NF_BF16, NF_ATTN_CUDNN},
+    {1, 64, 1, 1, 64, 64, 0, false, 0, NF_BF16, NF_ATTN_CUDNN},
+    {2, 100, 2, 1, 40, 40, 0, false, 0, NF_BF16, NF_ATTN_CUDNN},
+    {2, 130, 6, 3, 96, 96, 0, false, 0, NF_BF16, NF_ATTN_CUDNN},
+    {2, 140, 4, 4, 192, 128, 0, false, 0, NF_BF16, NF_ATTN_CUDNN},
+    {1, 257, 4, 2, 256, 256, 0, false, 0, NF_BF16, NF_ATTN_CUDNN},
+    {2, 300, 8, 2, 128, 128, 0, false, 0, NF_BF16, NF_ATTN_CUDNN},
+    {3, 513, 4, 1, 64, 64, 0, false, 0, NF_BF16, NF_ATTN_CUDNN},
+    {1, 1024, 32, 2, 128, 128, 0, false, 0, NF_BF16, NF_ATTN_CUDNN},
+    {0, 16, 4, 2, 64, 64, 0, false, 0, NF_BF16, NF_ATTN_CUDNN},
 };
 
 void cuda_test_attention(struct cuda_rig *rig)

@@ -74,6 +74,7 @@ struct cuda_trial {
     cuda_call *call;
     const void *opt; /* whatever the call wants to know */
     bool same_types; /* the definition runs in the types of the op, not in fp32 */
+    bool free_bits;  /* of a library that does not repeat its bits: each run is held to the bounds */
 };
 
 /* Argument i as seen from a side */

@@ -205,6 +205,57 @@ static void check_refusal(void)
     rig_close(&r);
 }
 
+/* What cuDNN has no graph for is found on a dry device: no GPU is needed to be told. */
+static void check_cudnn(void)
+{
+    static const int32_t one_segment[1] = {1};
+    static const float sink[1] = {0};
+    const struct {
+        const char *word; /* NULL: allowed */
+        nf_dtype type;
+        int d, window;
+        bool sinks, segments, evaluation;
+    } cases[] = {{NULL, NF_BF16, 128, 0, false, false, false},   {NULL, NF_BF16, 40, 64, false, false, false},
+                 {"bf16", NF_F32, 128, 0, false, false, false},  {"window", NF_BF16, 128, 5, false, false, false},
+                 {"sinks", NF_BF16, 64, 0, true, false, false},  {"segments", NF_BF16, 64, 0, false, true, false},
+                 {"width", NF_BF16, 36, 0, false, false, false}, {"width", NF_BF16, 264, 0, false, false, false},
+                 {NULL, NF_BF16, 36, 0, false, true, true}};
+    nf_device *d;
+    nf_queue *q;
+    nf_arena *work;
+
+    must(nf_device_dry(NF_CUDA, &d), "dry device");
+    must(nf_arena_new("work", NULL, SIZE_MAX / 4, &work), "work arena");
+    must(nf_queue_new(d, "compute", 0, work, &q), "queue");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const int64_t T = 64, w = 2 * cases[i].d;
+        void *at = (void *)NF_ALIGN; /* nobody reads */
+        const nf_tensor x = nf_matrix(at, cases[i].type, T, w, w);
+        const struct nf_attention_arg arg = {.heads = 2,
+                                             .kv_heads = 2,
+                                             .d_qk = cases[i].d,
+                                             .d_v = cases[i].d,
+                                             .scale = 1,
+                                             .window = cases[i].window,
+                                             .sinks = cases[i].sinks ? sink : NULL,
+                                             .seq = {.rows = 1, .len = T, .segment = cases[i].segments ? one_segment : NULL},
+                                             .backend = NF_ATTN_CUDNN,
+                                             .training = !cases[i].evaluation};
+        const nf_status s = nf_attention(q, &x, at, &x, &x, &x, &arg);
+        const nf_status b = nf_attention_bwd(q, &x, &x, &x, (nf_grad){0}, &x, &x, &x, &x, &x, at, &arg);
+        if (cases[i].word)
+            tap_ok(s == NF_EUSAGE && b == NF_EUSAGE && strstr(nf_diagnosis(), cases[i].word) &&
+                       strstr(nf_diagnosis(), "backend.attention = 'flash'"),
+                   "cuDNN, %s: refused before a run starts", cases[i].word);
+        else
+            tap_ok(!s && !b, "cuDNN, heads of %d%s: planned for", cases[i].d, cases[i].evaluation ? ", an evaluation" : "");
+        nf_diagnosis_clear();
+    }
+    nf_queue_free(q);
+    nf_arena_free(work);
+    nf_device_free(d);
+}
+
 int main(void)
 {
     static const struct shape shapes[] = {
@@ -230,5 +281,6 @@ int main(void)
     check_shape(&shapes[10], NF_BF16);
     check_packing();
     check_refusal();
+    check_cudnn();
     return tap_done();
 }

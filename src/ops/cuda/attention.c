@@ -2,8 +2,10 @@
 /*
  * attention.c: attention of the CUDA backend: which kernels take a call, and with what. 'flash' is on tensor cores where the
  * shape allows (bf16, heads of 64 or 128 columns, rows on 16 bytes); 'reference', fp32 and other widths are plain arithmetic.
+ * 'cudnn' is cuDNN's for what is trained on; evaluations and samples, whose shapes vary, go to our own forward.
  */
 #include "attention.h"
+#include "attention_dnn.h"
 #include "layout.h"
 #include "maps.h"
 #include "nemafit/gpu.h"
@@ -26,10 +28,15 @@ static struct nf_cuda_view view_of(nf_in t)
     return (struct nf_cuda_view){t->data, t->stride[0], nf_cuda_mappable(t->data, t->stride[0])};
 }
 
+static bool empty(const struct nf_attention_arg *a)
+{
+    return a->seq.rows == 0 || a->seq.len == 0;
+}
+
 static bool flash(nf_in q, nf_in k, nf_in v, nf_in g, const struct nf_attention_arg *a)
 {
-    return nf_cuda_attention_tiles(q->dtype, a) && a->seq.rows > 0 && a->seq.len > 0 && view_of(q).vec && view_of(k).vec &&
-           view_of(v).vec && (!g || view_of(g).vec);
+    return nf_cuda_attention_tiles(q->dtype, a) && !empty(a) && view_of(q).vec && view_of(k).vec && view_of(v).vec &&
+           (!g || view_of(g).vec);
 }
 
 static nf_status widths(const char *op, const struct nf_attention_arg *a)
@@ -37,8 +44,19 @@ static nf_status widths(const char *op, const struct nf_attention_arg *a)
     if (a->d_qk > 256 || a->d_v > 256)
         return nf_cuda_fail(NF_EMODEL, "%s: heads of %d and %d columns; the CUDA backend has kernels up to 256", op, a->d_qk,
                             a->d_v);
-    if (a->backend == NF_ATTN_CUDNN)
-        return nf_cuda_fail(NF_ENOTIMPL, "%s: cuDNN is not in this version; attention = 'flash'", op);
+    return NF_OK;
+}
+
+/* Conditions of cuDNN's graphs that a dry run has met before; addresses are first seen here. */
+static nf_status dnn_takes(const char *op, nf_dtype type, const struct nf_attention_arg *a, nf_in const *tensors, int count)
+{
+    const char *lacks = nf_cuda_attention_dnn_lacks(type, a);
+
+    if (lacks)
+        return nf_cuda_fail(NF_EBUG, "%s: cuDNN %s", op, lacks);
+    for (int i = 0; i < count; i++)
+        if (!view_of(tensors[i]).vec)
+            return nf_cuda_fail(NF_EBUG, "%s: cuDNN wants rows that start on 16 bytes", op);
     return NF_OK;
 }
 
@@ -89,6 +107,10 @@ nf_status nf_cuda_attention(nf_queue *queue, nf_out o, float *lse, nf_in q, nf_i
     struct nf_cuda_attn call;
     struct nf_cuda_attn_maps m;
 
+    if (nf_cuda_attention_dnn_takes(arg) && !empty(arg)) {
+        NF_TRY(dnn_takes(op, q->dtype, arg, (nf_in[]){q, k, v, o}, 4));
+        return nf_cuda_attention_dnn(stream_of(queue), o, lse, q, k, v, arg, scratch);
+    }
     NF_TRY(call_of(queue, op, q, k, v, o, lse, arg, &c, &call));
     if (!flash(q, k, v, NULL, arg))
         return launched(op, nf_cuda_plain_attention(&call, q->dtype == NF_BF16, stream_of(queue)));
@@ -132,6 +154,10 @@ nf_status nf_cuda_attention_bwd(nf_queue *queue, nf_out dq, nf_out dk, nf_out dv
     const cudaStream_t s = stream_of(queue);
     const bool bf16 = q->dtype == NF_BF16;
 
+    if (nf_cuda_attention_dnn_takes(arg) && !empty(arg)) {
+        NF_TRY(dnn_takes(op, q->dtype, arg, (nf_in[]){q, k, v, o, g, dq, dk, dv}, 8));
+        return nf_cuda_attention_dnn_bwd(s, dq, dk, dv, g, q, k, v, o, lse, arg, scratch);
+    }
     NF_TRY(call_of(queue, op, q, k, v, o, lse, arg, &c, &call.f));
     call.shift = nf_carve(&c, stats);
     call.delta = nf_carve(&c, stats);

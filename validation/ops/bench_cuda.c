@@ -2,7 +2,8 @@
 /*
  * bench_cuda.c: speed of the matrix kernels at the published models' shapes, random data: ms and TFLOP/s a call, the median of
  * several bursts. Causal attention counts the half of its products that is not masked; the backward 2.5 times the forward,
- * whatever the kernels compute twice. `bench_cuda N` also repeats each kernel N times and compares bits. Not a test.
+ * whatever the kernels compute twice. `bench_cuda [experts|attention] [N]`: with N each kernel is also repeated N times and its
+ * bits are compared. Not a test.
  */
 #include "nemafit/gpu.h"
 #include "nemafit/ops.h"
@@ -272,11 +273,40 @@ static void attention(struct bench *b, enum nf_attention_backend backend, int ro
     nf_arena_reset(b->data, NF_LOW, mark);
 }
 
-int main(int argc, char **argv)
+static void all_attention(struct bench *b)
+{
+    for (int dnn = 0; dnn < 2; dnn++) {
+        const enum nf_attention_backend backend = dnn ? NF_ATTN_CUDNN : NF_ATTN_FLASH;
+        attention(b, backend, 1, 4096, 32, 2, 128);
+        if (b->repeats)
+            return;
+        attention(b, backend, 4, 4096, 32, 2, 128);
+        attention(b, backend, 1, 4096, 32, 4, 128);
+        attention(b, backend, 1, 4096, 32, 8, 64);
+        attention(b, backend, 1, 16384, 32, 4, 128);
+    }
+}
+
+static void all_experts(struct bench *b)
 {
     static const int uneven[16] = {2891, 743, 1502, 1987, 1211, 905, 2304, 1633, 1408, 1155, 1876, 612, 2750, 1020, 1444, 1135};
+
+    experts(b, "16 x 1536 rows, 2688 -> 1856", 16, NULL, 1536, 2688, 1856);
+    if (b->repeats)
+        return;
+    experts(b, "16 uneven, 24576 rows, 2688 -> 1856", 16, uneven, 0, 2688, 1856);
+    experts(b, "16 uneven, 24576 rows, 1856 -> 2688", 16, uneven, 0, 1856, 2688);
+    experts(b, "16 x 2048 rows, 2048 -> 1536", 16, NULL, 2048, 2048, 1536);
+    experts(b, "16 x 2048 rows, 768 -> 2048", 16, NULL, 2048, 768, 2048);
+    experts(b, "128 x 256 rows, 2048 -> 1536", 128, NULL, 256, 2048, 1536);
+}
+
+int main(int argc, char **argv)
+{
     const size_t scratch = (size_t)1 << 30, data = (size_t)6 << 30;
-    struct bench b = {.repeats = argc > 1 ? atoi(argv[1]) : 0};
+    const char *what = argc > 1 && (argv[1][0] < '0' || argv[1][0] > '9') ? argv[1] : NULL;
+    const int number = what ? 2 : 1;
+    struct bench b = {.repeats = argc > number ? atoi(argv[number]) : 0};
     void *p;
 
     must(nf_device_cuda(0, 1, &b.device), "GPU");
@@ -286,24 +316,10 @@ int main(int argc, char **argv)
     must(nf_queue_new(b.device, "compute", 0, b.work, &b.q), "queue");
     must(nf_device_alloc(b.device, data, "data", &p), "data");
     must(nf_arena_new("data", p, data, &b.data), "data");
-    experts(&b, "16 x 1536 rows, 2688 -> 1856", 16, NULL, 1536, 2688, 1856);
-    if (b.repeats) {
-        attention(&b, NF_ATTN_FLASH, 1, 4096, 32, 2, 128);
-        return 0;
-    }
-    experts(&b, "16 uneven, 24576 rows, 2688 -> 1856", 16, uneven, 0, 2688, 1856);
-    experts(&b, "16 uneven, 24576 rows, 1856 -> 2688", 16, uneven, 0, 1856, 2688);
-    experts(&b, "16 x 2048 rows, 2048 -> 1536", 16, NULL, 2048, 2048, 1536);
-    experts(&b, "16 x 2048 rows, 768 -> 2048", 16, NULL, 2048, 768, 2048);
-    experts(&b, "128 x 256 rows, 2048 -> 1536", 128, NULL, 256, 2048, 1536);
-    for (int dnn = 0; dnn < 2; dnn++) {
-        const enum nf_attention_backend backend = dnn ? NF_ATTN_CUDNN : NF_ATTN_FLASH;
-        attention(&b, backend, 1, 4096, 32, 2, 128);
-        attention(&b, backend, 4, 4096, 32, 2, 128);
-        attention(&b, backend, 1, 4096, 32, 4, 128);
-        attention(&b, backend, 1, 4096, 32, 8, 64);
-        attention(&b, backend, 1, 16384, 32, 4, 128);
-    }
+    if (!what || strcmp(what, "experts") == 0)
+        all_experts(&b);
+    if (!what || strcmp(what, "attention") == 0)
+        all_attention(&b);
     nf_queue_free(b.q);
     return 0;
 }

@@ -28,6 +28,7 @@ struct nf_host {
     nf_gpu_queue *(*queue)(nf_queue *queue);
     nf_device *(*queue_device)(nf_queue *queue);
     void *(*device)(nf_device *device); /* what open() gave for it */
+    void (*waited)(nf_queue *queue);    /* the host has waited for the queue: it is counted */
 };
 
 /* ---- what the plug-in gives ------------------------------------------------------------------------------------------ */

@@ -39,6 +39,7 @@ static const struct nf_host host = {.abi = NF_GPU_ABI,
                                     .note = note,
                                     .queue = nf_queue_native,
                                     .queue_device = nf_queue_device,
+                                    .waited = nf_queue_waited,
                                     .device = device_native};
 
 /* The first place where a plug-in lies. Returns false: nowhere; `out` then names the places. */

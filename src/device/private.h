@@ -54,6 +54,9 @@ struct nf_device {
     struct nf_slot ring[NF_RING];
 };
 
+/* The host has waited for a queue: counted, whoever did it. */
+void nf_queue_waited(nf_queue *queue);
+
 static inline void nf_device_tick(const nf_device *device)
 {
     if (device->ticks)

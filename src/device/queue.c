@@ -60,10 +60,15 @@ void nf_queue_progress(nf_queue *queue)
     nf_device_poll(queue->device);
 }
 
-nf_status nf_queue_drain(nf_queue *queue)
+void nf_queue_waited(nf_queue *queue)
 {
     queue->count.host_waits++;
     queue->device->host_waits++;
+}
+
+nf_status nf_queue_drain(nf_queue *queue)
+{
+    nf_queue_waited(queue);
     nf_device_tick(queue->device);
     nf_device_poll(queue->device);
     if (!queue->native)

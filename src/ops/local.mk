@@ -26,6 +26,7 @@ nf_gpu_sources += %D%/cuda/maps.h %D%/cuda/maps.c %D%/cuda/hopper.cuh %D%/cuda/s
 nf_gpu_sources += %D%/cuda/grouped.h %D%/cuda/grouped_plan.h %D%/cuda/grouped.c %D%/cuda/grouped_tiles.cuh \
 	%D%/cuda/grouped_rows.cuh %D%/cuda/grouped_forward.cu %D%/cuda/grouped_dgrad.cu %D%/cuda/grouped_wgrad.cu \
 	%D%/cuda/grouped_plain.cu %D%/cuda/grouped_sums.cu
+nf_gpu_sources += %D%/cuda/grouped_products.h %D%/cuda/grouped_eager.c %D%/cuda/grouped_batched.c %D%/cuda/grouped_pack.cu
 nf_gpu_sources += %D%/cuda/attention.h %D%/cuda/attention.c %D%/cuda/attention_tile.cuh %D%/cuda/attention_forward.cu \
 	%D%/cuda/attention_backward.cu %D%/cuda/attention_plain.cu %D%/cuda/attention_prepare.cu
 nf_gpu_sources += %D%/cuda/dnn.h %D%/cuda/dnn.c %D%/cuda/attention_graph.h %D%/cuda/attention_graph.c \

@@ -14,6 +14,7 @@
 #include <time.h>
 
 enum { BURSTS = 7, MOST_GROUPS = 128 };
+static const size_t spare_bytes = (size_t)2 << 30;
 
 static void must(nf_status s, const char *what)
 {
@@ -27,6 +28,7 @@ struct bench {
     nf_device *device;
     nf_queue *q;
     nf_arena *work, *data;
+    void *spare; /* where products are timed, to choose their algorithms as a run does */
     int repeats; /* also hold each kernel to its bits, so many times */
 };
 
@@ -82,6 +84,7 @@ static void measure(struct bench *b, const char *what, double flops, work *f, co
     int calls = 3;
 
     must(f(b, ctx), what);
+    must(nf_ops_choose(b->q, b->spare, spare_bytes), what);
     must(nf_queue_drain(b->q), what);
     for (int r = -1; r < BURSTS; r++) { /* the first one sets how many calls fill 20 ms */
         const double t = now();
@@ -157,13 +160,18 @@ static nf_status wgrad(struct bench *b, const void *ctx)
     return nf_grouped_wgrad(b->q, (nf_grad){e->dw, false}, (nf_grad){0}, &e->y, &e->x, &e->groups, &e->arg);
 }
 
-static void experts(struct bench *b, const char *name, int count, const int *rows, int each, int64_t K, int64_t N)
+static void experts(struct bench *b, enum nf_experts backend, const char *shape, int count, const int *rows, int each,
+                    int64_t K, int64_t N)
 {
+    static const char *const backends[] = {
+        [NF_EXPERTS_EAGER] = "eager", [NF_EXPERTS_BATCHED] = "batched", [NF_EXPERTS_GROUPED] = "grouped"};
     const nf_mark mark = nf_arena_mark(b->data);
     int32_t begin[MOST_GROUPS], end[MOST_GROUPS], expert[MOST_GROUPS], at = 0;
     int32_t *where = take(b, sizeof begin * 3, "groups");
-    struct experts e = {.arg = {.backend = NF_EXPERTS_GROUPED}};
-    char what[96];
+    struct experts e = {.arg = {.backend = backend}};
+    char name[64], what[128];
+
+    snprintf(name, sizeof name, "%s, %s", shape, backends[backend]);
 
     for (int g = 0; g < count; g++) {
         begin[g] = at;
@@ -290,15 +298,28 @@ static void all_attention(struct bench *b)
 static void all_experts(struct bench *b)
 {
     static const int uneven[16] = {2891, 743, 1502, 1987, 1211, 905, 2304, 1633, 1408, 1155, 1876, 612, 2750, 1020, 1444, 1135};
+    static const enum nf_experts backends[] = {NF_EXPERTS_GROUPED, NF_EXPERTS_BATCHED, NF_EXPERTS_EAGER};
+    const struct {
+        const char *name;
+        int count;
+        const int *rows;
+        int each;
+        int64_t K, N;
+    } shapes[] = {{"16 x 1536 rows, 2688 -> 1856", 16, NULL, 1536, 2688, 1856},
+                  {"16 uneven, 24576 rows, 2688 -> 1856", 16, uneven, 0, 2688, 1856},
+                  {"16 uneven, 24576 rows, 1856 -> 2688", 16, uneven, 0, 1856, 2688},
+                  {"16 x 2048 rows, 2048 -> 1536", 16, NULL, 2048, 2048, 1536},
+                  {"16 x 2048 rows, 768 -> 2048", 16, NULL, 2048, 768, 2048},
+                  {"128 x 256 rows, 2048 -> 1536", 128, NULL, 256, 2048, 1536}};
 
-    experts(b, "16 x 1536 rows, 2688 -> 1856", 16, NULL, 1536, 2688, 1856);
-    if (b->repeats)
-        return;
-    experts(b, "16 uneven, 24576 rows, 2688 -> 1856", 16, uneven, 0, 2688, 1856);
-    experts(b, "16 uneven, 24576 rows, 1856 -> 2688", 16, uneven, 0, 1856, 2688);
-    experts(b, "16 x 2048 rows, 2048 -> 1536", 16, NULL, 2048, 2048, 1536);
-    experts(b, "16 x 2048 rows, 768 -> 2048", 16, NULL, 2048, 768, 2048);
-    experts(b, "128 x 256 rows, 2048 -> 1536", 128, NULL, 256, 2048, 1536);
+    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
+        for (int k = 0; k < 3; k++) {
+            experts(b, backends[k], shapes[s].name, shapes[s].count, shapes[s].rows, shapes[s].each, shapes[s].K, shapes[s].N);
+            if (b->repeats)
+                return;
+        }
+        puts("");
+    }
 }
 
 int main(int argc, char **argv)
@@ -314,6 +335,7 @@ int main(int argc, char **argv)
     must(nf_device_alloc(b.device, scratch, "work", &p), "work");
     must(nf_arena_new("work", p, scratch, &b.work), "work");
     must(nf_queue_new(b.device, "compute", 0, b.work, &b.q), "queue");
+    must(nf_device_alloc(b.device, spare_bytes, "spare", &b.spare), "spare");
     must(nf_device_alloc(b.device, data, "data", &p), "data");
     must(nf_arena_new("data", p, data, &b.data), "data");
     if (!what || strcmp(what, "experts") == 0)

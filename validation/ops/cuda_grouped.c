@@ -2,7 +2,8 @@
 /*
  * cuda_grouped.c: rows of t_cuda: the experts' linear layers. Groups of one expert lie apart, some are empty, some end inside a
  * tile; rows of no group hold NaN and may be neither read nor written. Widths that tensor cores take and odd ones that they
- * do not; every activation, both layouts of the weight.
+ * do not; every activation, both layouts of the weight; all three back ends, of which 'batched' has an expert with more rows
+ * than a batch gives it.
  */
 #include "cuda_rows.h"
 
@@ -211,9 +212,28 @@ static const struct setting settings[] = {
     {5, 720, 360, 1, NF_ACT_SWIGLU_CLAMP, NF_BF16, true, true, true, true, NF_EXPERTS_GROUPED, true, NF_F32, false},
     {5, 104, 184, 2, NF_ACT_NONE, NF_BF16, true, true, false, true, NF_EXPERTS_GROUPED, false, NF_F32, false},
     {5, 448, 672, 5, NF_ACT_RELU2, NF_BF16, false, true, false, false, NF_EXPERTS_GROUPED, false, NF_BF16, false},
+    {5, 6, 5, 1, NF_ACT_RELU2, NF_F32, false, true, true, true, NF_EXPERTS_EAGER, false, NF_F32, false},
+    {5, 96, 40, 1, NF_ACT_SWIGLU, NF_F32, false, true, true, true, NF_EXPERTS_EAGER, true, NF_F32, false},
+    {5, 132, 90, 2, NF_ACT_SWIGLU_CLAMP, NF_F32, true, true, true, true, NF_EXPERTS_EAGER, false, NF_F32, false},
+    {5, 64, 64, 1, NF_ACT_NONE, NF_F32, false, false, false, false, NF_EXPERTS_EAGER, true, NF_F32, false},
+    {5, 10, 7, 1, NF_ACT_SWIGLU_CLAMP, NF_BF16, true, true, true, true, NF_EXPERTS_EAGER, false, NF_BF16, false},
+    {5, 128, 64, 1, NF_ACT_NONE, NF_BF16, false, false, false, false, NF_EXPERTS_EAGER, false, NF_BF16, false},
     {5, 256, 136, 2, NF_ACT_RELU2, NF_BF16, false, true, true, true, NF_EXPERTS_EAGER, true, NF_F32, false},
-    {5, 96, 40, 1, NF_ACT_SWIGLU, NF_F32, false, true, true, true, NF_EXPERTS_EAGER, false, NF_F32, false},
-    {5, 256, 136, 2, NF_ACT_SWIGLU, NF_BF16, false, true, true, true, NF_EXPERTS_BATCHED, false, NF_BF16, false},
+    {5, 384, 200, 3, NF_ACT_SWIGLU, NF_BF16, false, true, true, true, NF_EXPERTS_EAGER, true, NF_BF16, false},
+    {5, 720, 360, 1, NF_ACT_SWIGLU_CLAMP, NF_BF16, true, false, true, true, NF_EXPERTS_EAGER, false, NF_F32, false},
+    {5, 104, 184, 2, NF_ACT_NONE, NF_BF16, true, true, false, true, NF_EXPERTS_EAGER, true, NF_BF16, false},
+    {1, 64, 2688, 1, NF_ACT_NONE, NF_BF16, false, true, false, true, NF_EXPERTS_EAGER, false, NF_F32, false},
+    {5, 6, 5, 1, NF_ACT_RELU2, NF_F32, false, true, true, true, NF_EXPERTS_BATCHED, false, NF_F32, false},
+    {5, 96, 40, 1, NF_ACT_SWIGLU, NF_F32, false, true, true, true, NF_EXPERTS_BATCHED, true, NF_F32, false},
+    {5, 132, 90, 2, NF_ACT_SWIGLU_CLAMP, NF_F32, true, true, true, true, NF_EXPERTS_BATCHED, false, NF_F32, false},
+    {5, 64, 64, 1, NF_ACT_NONE, NF_F32, false, false, false, false, NF_EXPERTS_BATCHED, true, NF_F32, false},
+    {5, 10, 7, 1, NF_ACT_SWIGLU_CLAMP, NF_BF16, true, true, true, true, NF_EXPERTS_BATCHED, false, NF_BF16, false},
+    {5, 128, 64, 1, NF_ACT_NONE, NF_BF16, false, false, false, false, NF_EXPERTS_BATCHED, false, NF_BF16, false},
+    {5, 256, 136, 2, NF_ACT_RELU2, NF_BF16, false, true, true, true, NF_EXPERTS_BATCHED, true, NF_F32, false},
+    {5, 384, 200, 3, NF_ACT_SWIGLU, NF_BF16, false, true, true, true, NF_EXPERTS_BATCHED, true, NF_BF16, false},
+    {5, 720, 360, 1, NF_ACT_SWIGLU_CLAMP, NF_BF16, true, false, true, true, NF_EXPERTS_BATCHED, false, NF_F32, false},
+    {5, 104, 184, 2, NF_ACT_NONE, NF_BF16, true, true, false, true, NF_EXPERTS_BATCHED, true, NF_BF16, false},
+    {1, 64, 2688, 1, NF_ACT_NONE, NF_BF16, false, true, false, true, NF_EXPERTS_BATCHED, false, NF_F32, false},
     {1, 64, 2688, 1, NF_ACT_NONE, NF_BF16, false, true, false, true, NF_EXPERTS_GROUPED, false, NF_F32, false},
     {5, 64, 128, 0, NF_ACT_RELU2, NF_BF16, false, true, true, true, NF_EXPERTS_GROUPED, false, NF_F32, false},
     {5, 12, 20, 0, NF_ACT_SWIGLU, NF_F32, false, true, true, true, NF_EXPERTS_GROUPED, true, NF_F32, false},

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * grouped.c: the experts' linear layers of the CUDA backend: which kernel takes a call, and with what. Tensor cores take bf16
- * whose rows start on 16 bytes; plain arithmetic takes fp32 and all else. No count of rows is read on the host, by any back
- * end:
+ * grouped.c: the experts' linear layers of the CUDA backend: which kernels take a call, and with what.
  *
- *   eager     one launch a group (of the gradient of weights: an expert), each shared by the whole GPU
- *   batched   as grouped: the tiles of these kernels are a batch of products of one size, short ones filled up
- *   grouped   one launch for all groups
+ *   grouped   own kernels, one launch for all groups: tensor cores take bf16 whose rows start on 16 bytes, plain arithmetic
+ *             takes fp32 and all else
+ *   batched   one batch of products of cuBLASLt, each expert padded to the same rows; own kernels take what is beyond
+ *   eager     a product of cuBLASLt a group; the only one that reads counts on the host
  */
 #include "grouped.h"
 #include "grouped_plan.h"
+#include "grouped_products.h"
 #include "maps.h"
 #include "nemafit/gpu.h"
 #include "slots.h"
@@ -114,10 +114,11 @@ static nf_status run_rows(nf_queue *q, const char *op, bool dgrad, const struct 
                           const struct nf_groups *groups, const struct nf_grouped_arg *arg)
 {
     const bool across = dgrad != arg->in_out, halves = !dgrad && nf_cuda_gated(&arg->act);
-    const int each = arg->backend == NF_EXPERTS_EAGER ? 1 : groups->count;
-    const cudaStream_t s = stream_of(q);
+    struct nf_cuda_rows here = *call;
     CUtensorMap a, b;
     int blocks, width = 0;
+
+    here.groups = groups_of(groups);
 
     if (call->rows == 0 || call->cols == 0)
         return NF_OK;
@@ -128,40 +129,88 @@ static nf_status run_rows(nf_queue *q, const char *op, bool dgrad, const struct 
         NF_TRY(nf_cuda_map(&a, in->data, call->depth, call->rows, 1, in->stride[0], 0, NF_CUDA_TILE_ROWS));
         NF_TRY(nf_cuda_map(&b, w->data, w->dim[2], w->dim[1], w->dim[0], w->stride[1], w->stride[0], box));
     }
-    for (int g = 0; g < groups->count; g += each) {
-        struct nf_cuda_rows some = *call;
-        some.groups = (struct nf_cuda_groups){groups->begin + g, groups->end + g, groups->expert + g, each, (int)groups->base};
-        NF_TRY(launched(op, launch_rows(&some, dgrad, in, w, across, &a, &b, width, blocks, s)));
-    }
-    return NF_OK;
+    return launched(op, launch_rows(&here, dgrad, in, w, across, &a, &b, width, blocks, stream_of(q)));
+}
+
+/* Groups of which the first rows are done. */
+static struct nf_groups rest_of(const struct nf_groups *groups, const int32_t *over)
+{
+    struct nf_groups rest = *groups;
+    rest.begin = over;
+    return rest;
+}
+
+static struct nf_groups done_of(const struct nf_groups *groups, const int32_t *over)
+{
+    struct nf_groups done = *groups;
+    done.end = over;
+    return done;
 }
 
 nf_status nf_cuda_grouped_linear(nf_queue *q, nf_out y, nf_out pre, nf_in x, nf_in w, const struct nf_groups *groups,
                                  const struct nf_grouped_arg *arg, void *scratch)
 {
+    const char *op = "grouped_linear";
+    const struct nf_cuda_experts e = {q, op, groups, arg, {scratch, nf_cuda_grouped_linear_scratch(y, pre, x, w, groups, arg)}};
+    struct nf_groups rest = *groups;
     struct nf_cuda_rows call;
+    const int32_t *over;
 
-    (void)scratch;
-    NF_TRY(rows_call("grouped_linear", false, y, pre, NULL, NULL, x, w, groups, arg, &call));
-    return run_rows(q, "grouped_linear", false, &call, x, w, groups, arg);
+    NF_TRY(rows_call(op, false, y, pre, NULL, NULL, x, w, groups, arg, &call));
+    if (call.rows == 0 || call.cols == 0 || groups->count == 0)
+        return NF_OK;
+    if (arg->backend == NF_EXPERTS_EAGER)
+        return nf_cuda_eager_rows(&e, false, &call, x, w);
+    if (arg->backend == NF_EXPERTS_BATCHED) {
+        NF_TRY(nf_cuda_batched_rows(&e, false, &call, x, w, &over));
+        rest = rest_of(groups, over);
+    }
+    return run_rows(q, op, false, &call, x, w, &rest, arg);
+}
+
+/* Gradients of the row weights from `parts` sums a row and, with a bias, from it. */
+static nf_status sum_dots(nf_queue *q, const char *op, float *drow_weight, const struct nf_cuda_rows *call, int parts,
+                          const struct nf_groups *groups, nf_in dy, const struct nf_grouped_arg *arg)
+{
+    const struct nf_cuda_groups g = groups_of(groups);
+    const void *bias = has(arg->bias) ? arg->bias->data : NULL;
+
+    return launched(op, nf_cuda_row_dots(drow_weight, call->dot, parts, call->rows, &g, operand_of(dy), (int)dy->dim[1], bias,
+                                         bias ? arg->bias->stride[0] : 0, dy->dtype == NF_BF16, stream_of(q)));
 }
 
 nf_status nf_cuda_grouped_dgrad(nf_queue *q, nf_out dx, nf_out act_again, float *drow_weight, nf_in dy, nf_in w, nf_in pre,
                                 const struct nf_groups *groups, const struct nf_grouped_arg *arg, void *scratch)
 {
     const char *op = "grouped_dgrad";
+    const int64_t K = arg->in_out ? w->dim[1] : w->dim[2];
+    struct nf_cuda_experts e = {
+        q, op, groups, arg, {scratch, nf_cuda_grouped_dgrad_scratch(dx, act_again, drow_weight, dy, w, pre, groups, arg)}};
+    float *dot = nf_carve(&e.scratch, nf_cuda_dots_scratch(drow_weight, dy, K));
+    struct nf_groups done = *groups, rest = *groups;
     struct nf_cuda_rows call;
+    const int32_t *over;
 
-    NF_TRY(rows_call(op, true, dx, pre, act_again, drow_weight ? scratch : NULL, dy, w, groups, arg, &call));
-    NF_TRY(run_rows(q, op, true, &call, dy, w, groups, arg));
-    if (!drow_weight || call.rows == 0 || call.cols == 0)
+    NF_TRY(rows_call(op, true, dx, pre, act_again, drow_weight ? dot : NULL, dy, w, groups, arg, &call));
+    if (call.rows == 0 || call.cols == 0 || groups->count == 0)
+        return NF_OK;
+    if (arg->backend == NF_EXPERTS_EAGER)
+        NF_TRY(nf_cuda_eager_rows(&e, true, &call, dy, w));
+    if (arg->backend == NF_EXPERTS_BATCHED) {
+        NF_TRY(nf_cuda_batched_rows(&e, true, &call, dy, w, &over));
+        done = done_of(groups, over);
+        rest = rest_of(groups, over);
+    }
+    if (drow_weight && arg->backend != NF_EXPERTS_GROUPED)
+        NF_TRY(sum_dots(q, op, drow_weight, &call, 1, &done, dy, arg));
+    if (arg->backend == NF_EXPERTS_EAGER)
+        return NF_OK;
+    NF_TRY(run_rows(q, op, true, &call, dy, w, &rest, arg));
+    if (!drow_weight)
         return NF_OK;
     const int tile =
         on_tensor_cores(dy, w, groups) ? nf_cuda_tile_width(call.cols, false, arg->in_out == false) : NF_CUDA_PLAIN_TILE;
-    const void *bias = has(arg->bias) ? arg->bias->data : NULL;
-    return launched(op, nf_cuda_row_dots(drow_weight, call.dot, (call.cols + tile - 1) / tile, call.rows, &call.groups,
-                                         operand_of(dy), call.depth, bias, bias ? arg->bias->stride[0] : 0,
-                                         dy->dtype == NF_BF16, stream_of(q)));
+    return sum_dots(q, op, drow_weight, &call, (call.cols + tile - 1) / tile, &rest, dy, arg);
 }
 
 static struct nf_cuda_wgrad wgrad_call(nf_grad dw, const struct nf_groups *groups)
@@ -189,7 +238,7 @@ static nf_status weight_gradient(nf_queue *q, nf_grad dw, nf_in dy, nf_in x, con
 {
     const char *op = "grouped_wgrad";
     struct nf_cuda_wgrad call = wgrad_call(dw, groups);
-    const int experts = call.experts, each = arg->backend == NF_EXPERTS_EAGER ? 1 : experts;
+    const int experts = call.experts;
     const bool bf16 = dy->dtype == NF_BF16;
     const bool plain = !bf16 || dy->dim[0] == 0 || groups->count > NF_CUDA_GROUPS_MOST || experts > NF_CUDA_EXPERTS_MOST ||
                        dy->dim[1] % 8 || !nf_cuda_mappable(dy->data, dy->stride[0]) || !nf_cuda_mappable(x->data, x->stride[0]);
@@ -211,11 +260,26 @@ static nf_status weight_gradient(nf_queue *q, nf_grad dw, nf_in dy, nf_in x, con
         NF_TRY(nf_cuda_map(&a, left.data, call.m, dy->dim[0], 1, left.ld, 0, NF_CUDA_TILE_STEP));
         NF_TRY(nf_cuda_map(&b, right.data, call.n, dy->dim[0], 1, right.ld, 0, NF_CUDA_TILE_STEP));
     }
-    call.experts = each;
-    for (call.first_expert = 0; call.first_expert < experts; call.first_expert += each)
-        NF_TRY(launched(op, plain ? nf_cuda_plain_wgrad(&call, left, right, arg->row_weight, arg->in_out, bf16, 4 * blocks, s)
-                                  : nf_cuda_rows_wgrad(&call, &a, &b, nf_cuda_tile_width(call.n, false, true), blocks, s)));
-    return NF_OK;
+    return launched(op, plain ? nf_cuda_plain_wgrad(&call, left, right, arg->row_weight, arg->in_out, bf16, 4 * blocks, s)
+                              : nf_cuda_rows_wgrad(&call, &a, &b, nf_cuda_tile_width(call.n, false, true), blocks, s));
+}
+
+static nf_status weight_gradient_by(nf_queue *q, nf_grad dw, nf_grad dbias, nf_in dy, nf_in x, const struct nf_groups *groups,
+                                    const struct nf_grouped_arg *arg, void *scratch)
+{
+    const char *op = "grouped_wgrad";
+    struct nf_cuda_experts e = {q, op, groups, arg, {scratch, nf_cuda_grouped_wgrad_scratch(dw, dbias, dy, x, groups, arg)}};
+    struct nf_groups rest;
+    const int32_t *over;
+
+    if (arg->backend == NF_EXPERTS_GROUPED || nf_tensor_count_of(&dw.t) == 0)
+        return weight_gradient(q, dw, dy, x, groups, arg, scratch);
+    NF_TRY(same_type(op, dy, x));
+    if (arg->backend == NF_EXPERTS_EAGER)
+        return nf_cuda_eager_wgrad(&e, dw, dy, x);
+    NF_TRY(nf_cuda_batched_wgrad(&e, dw, dy, x, &over));
+    rest = rest_of(groups, over);
+    return weight_gradient(q, (nf_grad){dw.t, true}, dy, x, &rest, arg, e.scratch.at);
 }
 
 nf_status nf_cuda_grouped_wgrad(nf_queue *q, nf_grad dw, nf_grad dbias, nf_in dy, nf_in x, const struct nf_groups *groups,
@@ -224,7 +288,7 @@ nf_status nf_cuda_grouped_wgrad(nf_queue *q, nf_grad dw, nf_grad dbias, nf_in dy
     const struct nf_cuda_groups g = groups_of(groups);
 
     if (dw.t.data)
-        NF_TRY(weight_gradient(q, dw, dy, x, groups, arg, scratch));
+        NF_TRY(weight_gradient_by(q, dw, dbias, dy, x, groups, arg, scratch));
     if (!dbias.t.data)
         return NF_OK;
     return launched("grouped_wgrad", nf_cuda_group_sums(dbias.t.data, dbias.t.stride[0], dbias.t.dtype == NF_F32,

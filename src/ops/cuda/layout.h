@@ -13,6 +13,12 @@ static inline size_t nf_part(size_t bytes)
     return (bytes + 255) & ~(size_t)255;
 }
 
+/* Bytes of an activation, parameter or gradient */
+static inline size_t nf_real_size(nf_dtype type)
+{
+    return type == NF_F32 ? 4 : 2;
+}
+
 struct nf_carving {
     char *at;
     size_t left;

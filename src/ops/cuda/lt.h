@@ -14,7 +14,8 @@
 /* Compared and written byte by byte: no padding inside. */
 struct nf_lt_shape {
     int64_t m, n, k, lda, ldb, ldc, ldd;
-    int32_t type, out, trans_a, trans_b, added, align[4]; /* align: bytes, of cuBLAS's A, B, C, D */
+    int64_t batch, stride_a, stride_b, stride_c, stride_d; /* batch 1 has strides of 0 */
+    int32_t type, out, trans_a, trans_b, added, align[4];  /* align: bytes, of cuBLAS's A, B, C, D */
     int32_t zero;
 };
 
@@ -33,7 +34,7 @@ enum { NF_LT_PLANS = 1024, NF_LT_OFFERS = 8 };
 struct nf_lt {
     cublasLtHandle_t handle;
     struct nf_lt_plan plan[NF_LT_PLANS];
-    int plans;
+    int plans, oldest; /* oldest: where room is looked for once all are taken */
 };
 extern struct nf_lt nf_lt;
 

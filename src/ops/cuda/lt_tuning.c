@@ -16,7 +16,7 @@ struct head {
     uint64_t version; /* of cuBLASLt: its algorithms are numbers that only it knows */
     uint64_t count;
 };
-static const char magic[8] = "nflt  1";
+static const char magic[8] = "nflt  2";
 
 struct choice {
     struct nf_lt_shape shape;
@@ -36,9 +36,10 @@ struct operands {
     void *a, *b, *d, *workspace;
 };
 
-static size_t bytes_of(int64_t rows, int64_t stride, int32_t type)
+/* Of `batch` matrices that lie `apart` elements from one another. */
+static size_t bytes_of(int64_t rows, int64_t stride, int64_t batch, int64_t apart, int32_t type)
 {
-    return (size_t)(rows * stride) * (type == NF_F32 ? 4 : 2);
+    return (size_t)(rows * stride + (batch - 1) * apart) * (type == NF_F32 ? 4 : 2);
 }
 
 /* Operands of a shape on borrowed memory; false: they do not fit. */
@@ -47,9 +48,10 @@ static bool lay(const struct nf_lt_shape *s, void *memory, size_t bytes, struct 
     struct nf_carving c = {memory, bytes};
 
     o->workspace = nf_carve(&c, NF_CUDA_GEMM_WORKSPACE);
-    o->a = nf_carve(&c, bytes_of(s->trans_b ? s->n : s->k, s->ldb, s->type));
-    o->b = nf_carve(&c, bytes_of(s->trans_a ? s->k : s->m, s->lda, s->type));
-    o->d = nf_carve(&c, bytes_of(s->m, s->ldc > s->ldd ? s->ldc : s->ldd, s->out));
+    o->a = nf_carve(&c, bytes_of(s->trans_b ? s->n : s->k, s->ldb, s->batch, s->stride_b, s->type));
+    o->b = nf_carve(&c, bytes_of(s->trans_a ? s->k : s->m, s->lda, s->batch, s->stride_a, s->type));
+    o->d = nf_carve(&c, bytes_of(s->m, s->ldc > s->ldd ? s->ldc : s->ldd, s->batch,
+                                 s->stride_c > s->stride_d ? s->stride_c : s->stride_d, s->out));
     return o->workspace && o->a && o->b && o->d;
 }
 

@@ -69,22 +69,45 @@ template <typename D> __global__ void __launch_bounds__(256) empty(const nf_gemm
     }
 }
 
-nf_status run(nf_queue *q, const char *op, const nf_gemm &g, void *workspace)
+/* One product of a batch */
+nf_gemm single(const nf_gemm &batch, int64_t i)
 {
-    bool done = false;
+    const size_t in = batch.type == NF_F32 ? 4 : 2, out = batch.out == NF_F32 ? 4 : 2;
+    nf_gemm g = batch;
 
-    if (g.m == 0 || g.n == 0)
-        return NF_OK;
-    if (g.k == 0) {
-        const auto kernel = g.out == NF_F32 ? empty<float> : empty<bf16>;
-        kernel<<<nf_blocks(g.m * g.n, 256), 256, 0, nf_stream(q)>>>(g);
-        return nf_launched(op);
-    }
-    const nf_status s = nf_cuda_lt((void *)nf_stream(q), op, &g, workspace, &done);
-    return s || done ? s : nf_cuda_plain_gemm(q, op, &g);
+    g.a = (const char *)g.a + i * g.stride_a * in;
+    g.b = (const char *)g.b + i * g.stride_b * in;
+    g.c = g.c ? (const char *)g.c + i * g.stride_c * out : NULL;
+    g.d = (char *)g.d + i * g.stride_d * out;
+    g.batch = 1;
+    return g;
 }
 
 } // namespace
+
+extern "C" nf_status nf_cuda_gemm(nf_queue *q, const char *op, const struct nf_gemm *g, void *workspace)
+{
+    bool done = false;
+
+    if (g->m == 0 || g->n == 0)
+        return NF_OK;
+    if (g->k > 0) {
+        const nf_status s = nf_cuda_lt((void *)nf_stream(q), op, g, workspace, &done);
+        if (s || done)
+            return s;
+    }
+    for (int64_t i = 0; i < (g->batch > 1 ? g->batch : 1); i++) {
+        const nf_gemm one = single(*g, i);
+        if (g->k == 0) {
+            const auto kernel = g->out == NF_F32 ? empty<float> : empty<bf16>;
+            kernel<<<nf_blocks(g->m * g->n, 256), 256, 0, nf_stream(q)>>>(one);
+        }
+        const nf_status s = g->k == 0 ? nf_launched(op) : nf_cuda_plain_gemm(q, op, &one);
+        if (s)
+            return s;
+    }
+    return NF_OK;
+}
 
 extern "C" nf_status nf_cuda_plain_gemm(nf_queue *q, const char *op, const struct nf_gemm *g)
 {
@@ -129,13 +152,13 @@ extern "C" nf_status nf_cuda_product(nf_queue *q, const char *op, nf_out d, nf_i
         g.d = d->data;
         g.ldd = d->stride[0];
         g.out = d->dtype;
-        return run(q, op, g, workspace);
+        return nf_cuda_gemm(q, op, &g, workspace);
     }
     NF_CARVE(&scratch, float, result, g.m *g.n);
     g.d = result;
     g.ldd = g.n;
     g.out = NF_F32;
-    const nf_status s = run(q, op, g, workspace);
+    const nf_status s = nf_cuda_gemm(q, op, &g, workspace);
     if (s || g.m * g.n == 0)
         return s;
     narrow<<<nf_blocks(g.m * g.n, 256), 256, 0, nf_stream(q)>>>((bf16 *)d->data, d->stride[0], c ? (const bf16 *)c->data : NULL,

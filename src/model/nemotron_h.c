@@ -132,7 +132,7 @@ static void read_sizes(struct nf_config *c, struct nemotron_h *h)
     h->mamba_head_dim = nf_config_int(c, "mamba_head_dim", NULL, 64, 1, 4096);
     h->state = nf_config_int(c, "ssm_state_size", "mamba_d_state", 128, 1, 4096);
     h->groups = nf_config_int(c, "n_groups", "mamba_n_groups", 8, 1, BIG);
-    h->conv = nf_config_int(c, "conv_kernel", "mamba_d_conv", 4, 1, 64);
+    h->conv = nf_config_int(c, "conv_kernel", "mamba_d_conv", 4, 1, 16);
     h->chunk = nf_config_int(c, "chunk_size", "mamba_chunk_size", 128, 1, BIG);
     h->experts =
         nf_config_int(c, "n_routed_experts", NULL, nf_config_int(c, "num_experts", "num_local_experts", 8, 1, 65536), 1, 65536);

@@ -80,7 +80,8 @@ struct conv {
 /* rows, len, channels, stride, taps */
 static const int64_t shapes[][5] = {{1, 1, 1, 0, 4},    {2, 5, 7, 9, 4},     {3, 64, 36, 40, 4},
                                     {1, 130, 32, 0, 3}, {2, 333, 264, 0, 4}, {1, 65, 6144, 10304, 4},
-                                    {2, 63, 12, 0, 2},  {0, 8, 16, 0, 4},    {1, 4096, 6144, 10304, 4}};
+                                    {2, 63, 12, 0, 2},  {0, 8, 16, 0, 4},    {1, 4096, 6144, 10304, 4},
+                                    {2, 70, 24, 28, 5}, {3, 90, 9, 11, 7},   {2, 140, 40, 0, 16}};
 
 /* Segments of 1 .. 40 tokens in each row, padding at its end */
 static int32_t *some_segments(const struct conv *o)

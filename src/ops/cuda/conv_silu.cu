@@ -9,6 +9,8 @@
  * Backward: it goes on K - 1 tokens beyond its part, whose da it makes again, so that each dx is written once; sums for dw and
  * db are kept in registers and written as one part a thread. A tap counts if its token lies in the same row of the batch and in
  * the same segment.
+ *
+ * K is a constant of a kernel: 1 to 4, and room for 8 or 16, of which the first K - count taps are not there.
  */
 #include "kit.cuh"
 
@@ -40,7 +42,14 @@ struct taps {
     const void *w, *b;
     bool w_half, b_half;
     int64_t stride;
+    int count;
 };
+
+/* The taps in front that are not there; up to 4 all are. */
+template <int K> __device__ __forceinline__ int absent(const taps &p)
+{
+    return K <= 4 ? 0 : K - p.count;
+}
 
 /* Taps and bias of V channels, in fp32 */
 template <int V, int K> __device__ __forceinline__ void load_taps(float (&w)[K][V], float (&b)[V], const taps &p, int64_t c)
@@ -49,8 +58,8 @@ template <int V, int K> __device__ __forceinline__ void load_taps(float (&w)[K][
     for (int k = 0; k < V; k++) {
 #pragma unroll
         for (int m = 0; m < K; m++) {
-            const int64_t i = (c + k) * p.stride + m;
-            w[m][k] = p.w_half ? nf_to_float(((const bf16 *)p.w)[i]) : ((const float *)p.w)[i];
+            const int64_t i = (c + k) * p.stride + m - absent<K>(p);
+            w[m][k] = m < absent<K>(p) ? 0.0f : p.w_half ? nf_to_float(((const bf16 *)p.w)[i]) : ((const float *)p.w)[i];
         }
         b[k] = !p.b ? 0.0f : p.b_half ? nf_to_float(((const bf16 *)p.b)[c + k]) : ((const float *)p.b)[c + k];
     }
@@ -59,7 +68,7 @@ template <int V, int K> __device__ __forceinline__ void load_taps(float (&w)[K][
 /* x[K-1] becomes that of token t, the others move down; then a */
 template <int V, int K, typename T>
 __device__ __forceinline__ void step(float (&a)[V], bool (&there)[K], float (&x)[K][V], const float (&w)[K][V],
-                                     const float (&b)[V], const tokens &s, const T *row, int64_t t)
+                                     const float (&b)[V], int absent, const tokens &s, const T *row, int64_t t)
 {
 #pragma unroll
     for (int m = 0; m + 1 < K; m++)
@@ -72,7 +81,7 @@ __device__ __forceinline__ void step(float (&a)[V], bool (&there)[K], float (&x)
         a[k] = b[k];
 #pragma unroll
     for (int m = 0; m < K; m++) {
-        there[m] = m == K - 1 || reaches(s, t - K + 1 + m, t);
+        there[m] = m == K - 1 || (m >= absent && reaches(s, t - K + 1 + m, t));
 #pragma unroll
         for (int k = 0; k < V; k++)
             a[k] += there[m] ? w[m][k] * x[m][k] : 0.0f;
@@ -108,7 +117,7 @@ __global__ void __launch_bounds__(128) forward(matrix<T> y, matrix<T> x, taps p,
     load_taps<V, K>(w, b, p, c);
     history<V, K>(h, x, first, c);
     for (int64_t t = first; t < last; t++) {
-        step<V, K>(a, there, h, w, b, s, (const T *)x.data + t * x.stride + c, t);
+        step<V, K>(a, there, h, w, b, absent<K>(p), s, (const T *)x.data + t * x.stride + c, t);
 #pragma unroll
         for (int k = 0; k < V; k++)
             a[k] = nf_silu(a[k]);
@@ -144,7 +153,7 @@ __global__ void __launch_bounds__(128)
             for (int k = 0; k < V; k++)
                 out[m][k] = m + 1 < K ? out[m + 1][k] : 0.0f;
         if (t < beyond) {
-            step<V, K>(a, there, h, w, b, s, (const T *)x.data + t * x.stride + c, t);
+            step<V, K>(a, there, h, w, b, absent<K>(p), s, (const T *)x.data + t * x.stride + c, t);
             nf_load_floats<V>(g, (const T *)dy.data + t * dy.stride + c);
 #pragma unroll
             for (int k = 0; k < V; k++)
@@ -166,13 +175,14 @@ __global__ void __launch_bounds__(128)
     }
     if (!part)
         return;
-    part += (int64_t)blockIdx.y * (K + 1) * channels + c;
+    part += (int64_t)blockIdx.y * (p.count + 1) * channels + c;
 #pragma unroll
     for (int k = 0; k < V; k++) {
 #pragma unroll
         for (int m = 0; m < K; m++)
-            part[m * channels + k] = dw[m][k];
-        part[K * channels + k] = db[k];
+            if (m >= absent<K>(p))
+                part[(m - absent<K>(p)) * channels + k] = dw[m][k];
+        part[p.count * channels + k] = db[k];
     }
 }
 
@@ -203,7 +213,7 @@ __global__ void __launch_bounds__(256) finish(nf_grad dw, nf_grad db, const floa
 taps taps_of(nf_in w, nf_in b)
 {
     const bool has = b && b->data;
-    return {w->data, has ? b->data : NULL, w->dtype != NF_F32, has && b->dtype != NF_F32, w->stride[0]};
+    return {w->data, has ? b->data : NULL, w->dtype != NF_F32, has && b->dtype != NF_F32, w->stride[0], (int)w->dim[1]};
 }
 
 dim3 grid(int64_t channels, int V, int64_t T)
@@ -217,7 +227,7 @@ template <int K, typename T> nf_status run_forward(nf_queue *q, nf_in y, nf_in x
     const int64_t C = x->dim[1];
     if (s.T == 0 || C == 0)
         return NF_OK;
-    constexpr int V = 4;
+    constexpr int V = K <= 4 ? 4 : 2;
     const bool packs = nf_packable(x, V) && nf_packable(y, V);
     const auto kernel = packs ? forward<V, K, T> : forward<1, K, T>;
     kernel<<<grid(C, packs ? V : 1, s.T), 128, 0, nf_stream(q)>>>(matrix_of<T>(y), matrix_of<T>(x), taps_of(w, b), s, C);
@@ -234,7 +244,7 @@ nf_status run_backward(nf_queue *q, nf_in dx, nf_grad dw, nf_grad db, nf_in dy, 
     if (C == 0)
         return NF_OK;
     if (s.T > 0) {
-        constexpr int V = 4;
+        constexpr int V = K <= 4 ? 4 : 2;
         const bool packs = nf_packable(x, V) && nf_packable(dx, V) && nf_packable(dy, V);
         const auto kernel = packs ? backward<V, K, T> : backward<1, K, T>;
         kernel<<<grid(C, packs ? V : 1, s.T), 128, 0, nf_stream(q)>>>(matrix_of<T>(dx), sums ? part : NULL, matrix_of<T>(dy),
@@ -245,17 +255,20 @@ nf_status run_backward(nf_queue *q, nf_in dx, nf_grad dw, nf_grad db, nf_in dy, 
     }
     if (!sums)
         return NF_OK;
-    finish<<<(unsigned)nf_ceil_div((K + 1) * C, 32), dim3(32, 8), 0, nf_stream(q)>>>(dw, db, part, count, C, K);
+    const int n = (int)w->dim[1];
+    finish<<<(unsigned)nf_ceil_div((n + 1) * C, 32), dim3(32, 8), 0, nf_stream(q)>>>(dw, db, part, count, C, n);
     return nf_launched("conv_silu_bwd");
 }
 
 /* f<K, T>(...): 4 taps are what Mamba-2 has */
 #define BY_TAPS(K, T, f, ...)                                                                                                  \
-    ((K) == 1   ? f<1, T>(__VA_ARGS__)                                                                                         \
-     : (K) == 2 ? f<2, T>(__VA_ARGS__)                                                                                         \
-     : (K) == 3 ? f<3, T>(__VA_ARGS__)                                                                                         \
-     : (K) == 4 ? f<4, T>(__VA_ARGS__)                                                                                         \
-                : nf_cuda_fail(NF_EBUG, "conv_silu: %d taps; the CUDA backend has 1 to 4", (int)(K)))
+    ((K) == 1    ? f<1, T>(__VA_ARGS__)                                                                                        \
+     : (K) == 2  ? f<2, T>(__VA_ARGS__)                                                                                        \
+     : (K) == 3  ? f<3, T>(__VA_ARGS__)                                                                                        \
+     : (K) == 4  ? f<4, T>(__VA_ARGS__)                                                                                        \
+     : (K) <= 8  ? f<8, T>(__VA_ARGS__)                                                                                        \
+     : (K) <= 16 ? f<16, T>(__VA_ARGS__)                                                                                       \
+                 : nf_cuda_fail(NF_EBUG, "conv_silu: %d taps; the CUDA backend has 1 to 16", (int)(K)))
 
 } // namespace
 

@@ -111,8 +111,8 @@ static const void *row_at(const void *data, int64_t row, int64_t ld, nf_dtype ty
 nf_status nf_cuda_eager_rows(const struct nf_cuda_experts *x, bool dgrad, const struct nf_cuda_rows *call, nf_in in, nf_in w)
 {
     const bool in_out = x->arg->in_out, bf16 = in->dtype == NF_BF16;
-    const bool finished = dgrad ? nf_cuda_dgrad_finishes(call->pre.data ? in : NULL, x->arg)
-                                : nf_cuda_forward_finishes(call->pre.data ? in : NULL, x->arg);
+    const bool finished =
+        dgrad ? nf_cuda_dgrad_finishes(call->pre.data, x->arg) : nf_cuda_forward_finishes(call->pre.data, x->arg);
     const int64_t rows = in->dim[0], cols = call->cols * (!dgrad && nf_cuda_gated(&x->arg->act) ? 2 : 1);
     struct nf_carving c = x->scratch;
     void *workspace = nf_carve(&c, NF_CUDA_GEMM_WORKSPACE);

@@ -41,11 +41,11 @@ static inline size_t nf_cuda_products_scratch(nf_in in, int64_t cols, int64_t ex
 }
 
 /* Whether an eager product is the result, or has something behind it. */
-static inline bool nf_cuda_forward_finishes(nf_in pre, const struct nf_grouped_arg *arg)
+static inline bool nf_cuda_forward_finishes(bool pre, const struct nf_grouped_arg *arg)
 {
     return arg->act.kind != NF_ACT_NONE || pre || arg->row_weight || (arg->bias && arg->bias->data);
 }
-static inline bool nf_cuda_dgrad_finishes(nf_in pre, const struct nf_grouped_arg *arg)
+static inline bool nf_cuda_dgrad_finishes(bool pre, const struct nf_grouped_arg *arg)
 {
     return pre || arg->row_weight;
 }
@@ -54,8 +54,8 @@ static inline size_t nf_cuda_grouped_linear_scratch(nf_out y, nf_out pre, nf_in 
                                                     const struct nf_grouped_arg *arg)
 {
     (void)y;
-    return nf_cuda_products_scratch(x, arg->in_out ? w->dim[2] : w->dim[1], w->dim[0], nf_cuda_forward_finishes(pre, arg),
-                                    groups, arg);
+    return nf_cuda_products_scratch(x, arg->in_out ? w->dim[2] : w->dim[1], w->dim[0],
+                                    nf_cuda_forward_finishes(pre != NULL, arg), groups, arg);
 }
 
 /* A row of sums for each column tile, the narrowest being 64 wide. */
@@ -71,7 +71,7 @@ static inline size_t nf_cuda_grouped_dgrad_scratch(nf_out dx, nf_out again, cons
 
     (void)dx, (void)again;
     return nf_cuda_dots_scratch(drow_weight, dy, K) +
-           nf_cuda_products_scratch(dy, K, w->dim[0], nf_cuda_dgrad_finishes(pre, arg), groups, arg);
+           nf_cuda_products_scratch(dy, K, w->dim[0], nf_cuda_dgrad_finishes(pre != NULL, arg), groups, arg);
 }
 
 /* Weighted rows of dy, for own kernels on tensor cores. */

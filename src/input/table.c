@@ -197,11 +197,15 @@ const struct nf_row nf_table[] = {
     {ROW(backend, device), .standard = "'auto'", .flags = NF_ROW_FREE, .choice = devices,
      .help = "Where the model runs. 'auto': on a GPU if there is one, else on the CPU."},
     {ROW(backend, experts), .standard = "'grouped'", .choice = backends,
-     .help = "How a rank computes its experts: one after the other, as a padded batch, or as groups of rows in one call."},
+     .help = "How a rank computes its experts: 'eager': one after the other; 'batched': as one batch of equal products, each "
+             "expert padded with zeros; 'grouped': as groups of rows in one call. On a GPU 'eager' is the only one whose host "
+             "reads "
+             "and awaits how many rows an expert has."},
     {ROW(backend, attention), .standard = "'auto'", .choice = attentions,
-     .help = "Attention kernels. 'auto': 'reference' on a CPU, which has one for every value, 'flash' on a GPU. 'cudnn': NVIDIA's, "
-             "whose backward does not repeat its bits (deterministic = .false.): bf16, whole rows, on a GPU; evaluations and "
-             "samples run on 'flash'."},
+     .help =
+         "Attention kernels. 'auto': 'reference' on a CPU, which has one for every value, 'flash' on a GPU. 'cudnn': NVIDIA's, "
+         "whose backward does not repeat its bits (deterministic = .false.): bf16, whole rows, on a GPU; evaluations and "
+         "samples run on 'flash'."},
     {ROW(backend, deterministic), .standard = ".true.",
      .help = "Only kernels that give the same bits in every run on the same mesh."},
     {ROW(backend, threads), .standard = "1", .low = 1, .high = 1024, .also = "num_threads omp_num_threads",

@@ -197,10 +197,9 @@ const struct nf_row nf_table[] = {
     {ROW(backend, device), .standard = "'auto'", .flags = NF_ROW_FREE, .choice = devices,
      .help = "Where the model runs. 'auto': on a GPU if there is one, else on the CPU."},
     {ROW(backend, experts), .standard = "'grouped'", .choice = backends,
-     .help = "How a rank computes its experts: 'eager': one after the other; 'batched': as one batch of equal products, each "
-             "expert padded with zeros; 'grouped': as groups of rows in one call. On a GPU 'eager' is the only one whose host "
-             "reads "
-             "and awaits how many rows an expert has."},
+     .help = "How a rank computes its experts. 'eager': one after the other; 'batched': as one batch of equal products, with "
+             "zeros behind; 'grouped': as groups of rows in one call. On a GPU 'eager' alone reads the number of rows on the "
+             "host, which waits for it."},
     {ROW(backend, attention), .standard = "'auto'", .choice = attentions,
      .help =
          "Attention kernels. 'auto': 'reference' on a CPU, which has one for every value, 'flash' on a GPU. 'cudnn': NVIDIA's, "

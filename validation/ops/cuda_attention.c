@@ -132,7 +132,6 @@ static const struct setting settings[] = {
     {2, 500, 4, 1, 64, 64, 128, true, 2, NF_BF16, NF_ATTN_FLASH},
     {1, 1024, 32, 2, 128, 128, 0, false, 0, NF_BF16, NF_ATTN_FLASH},
     {0, 16, 4, 2, 64, 64, 0, false, 0, NF_BF16, NF_ATTN_FLASH},
-    {1, 4096, 32, 2, 128, 128, 0, false, 0, NF_BF16, NF_ATTN_FLASH},
     {1, 1, 2, 2, 64, 64, 0, false, 0, NF_BF16, NF_ATTN_CUDNN},
     {1, 64, 1, 1, 64, 64, 0, false, 0, NF_BF16, NF_ATTN_CUDNN},
     {2, 100, 2, 1, 40, 40, 0, false, 0, NF_BF16, NF_ATTN_CUDNN},
@@ -143,6 +142,7 @@ static const struct setting settings[] = {
     {3, 513, 4, 1, 64, 64, 0, false, 0, NF_BF16, NF_ATTN_CUDNN},
     {1, 1024, 32, 2, 128, 128, 0, false, 0, NF_BF16, NF_ATTN_CUDNN},
     {0, 16, 4, 2, 64, 64, 0, false, 0, NF_BF16, NF_ATTN_CUDNN},
+    {1, 4096, 32, 2, 128, 128, 0, false, 0, NF_BF16, NF_ATTN_FLASH},
 };
 
 void cuda_test_attention(struct cuda_rig *rig)

@@ -6,6 +6,7 @@
  * than a batch gives it.
  */
 #include "cuda_rows.h"
+#include "ops/cuda/sizes.h"
 
 struct setting {
     int64_t E, N, K, scale; /* scale: rows of the pattern's groups times this */
@@ -168,6 +169,22 @@ static void try_dgrad(struct cuda_rig *rig, const struct setting *s)
 }
 
 enum { DW = OUT, DY, X, DB };
+
+/* Rows of an expert, at most, that a batch has no room for. */
+static int64_t beyond(const struct setting *s, int64_t rows)
+{
+    const int64_t each = nf_cuda_batch_rows(rows, s->E);
+    int64_t most = 0;
+
+    for (int e = 0; e < s->E; e++) {
+        int64_t n = 0;
+        for (int g = 0; g < GROUPS; g++)
+            n += pattern[g][0] % s->E == e ? pattern[g][1] * s->scale : 0;
+        most = n - each > most ? n - each : most;
+    }
+    return most;
+}
+
 static nf_status call_wgrad(struct cuda_trial *t, nf_queue *q, int side)
 {
     const struct setting *s = t->opt;
@@ -188,6 +205,8 @@ static void try_wgrad(struct cuda_rig *rig, const struct setting *s)
     const double sums = cuda_sum(r.rows), b = sums + (s->type == NF_BF16 && s->weighted ? cuda_operands(1) : 0);
 
     cuda_cube(&t, "dw", use, b, s->grad, s->frozen ? 0 : s->E, s->in_out ? s->K : s->N, s->in_out ? s->N : s->K, 1);
+    if (s->backend == NF_EXPERTS_BATCHED && s->grad == NF_BF16) /* rounded before what is beyond the batch is added */
+        cuda_rounded(&t, DW, 1, 1, sqrt((double)beyond(s, r.rows)));
     cuda_real(&t, "dy", CUDA_IN, 0, s->type, r.rows, s->N, wide(s->N), 1);
     cuda_real(&t, "x", CUDA_IN, 0, s->type, r.rows, s->K, wide(s->K), 1);
     cuda_real(&t, "dbias", use, sums, s->grad, s->E, s->N, 0, 1);
@@ -242,10 +261,12 @@ static const struct setting settings[] = {
     {8, 1856, 2688, 60, NF_ACT_RELU2, NF_BF16, false, false, false, true, NF_EXPERTS_GROUPED, false, NF_BF16, false},
     {8, 2688, 1856, 60, NF_ACT_NONE, NF_BF16, false, true, false, true, NF_EXPERTS_GROUPED, true, NF_F32, false},
     {8, 1536, 2048, 60, NF_ACT_SWIGLU, NF_BF16, false, true, false, true, NF_EXPERTS_GROUPED, false, NF_BF16, false},
+    {8, 1856, 2688, 60, NF_ACT_RELU2, NF_BF16, false, true, false, true, NF_EXPERTS_BATCHED, false, NF_BF16, false},
+    {8, 1856, 2688, 60, NF_ACT_RELU2, NF_BF16, false, true, false, true, NF_EXPERTS_EAGER, true, NF_F32, false},
 };
 
 #define EACH(f)                                                                                                                \
-    CUDA_EACH(i, rig, settings, 3)                                                                                             \
+    CUDA_EACH(i, rig, settings, 5)                                                                                             \
     f(rig, &settings[i])
 
 void cuda_test_grouped_linear(struct cuda_rig *rig)

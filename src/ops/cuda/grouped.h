@@ -46,7 +46,7 @@ struct nf_cuda_rows {
 /* dw [experts, m, n] = sum over an expert's rows of leftT right: dy and x, or x and dy where weights are stored [K, N]. */
 struct nf_cuda_wgrad {
     struct nf_cuda_groups groups;
-    int first_expert, experts, m, n; /* those of [first_expert, first_expert + experts) alone */
+    int experts, m, n;
     void *dw;
     int64_t ld, expert_ld;
     bool fp32, accumulate, vec; /* vec: bf16 on 16 bytes, or pairs of fp32 on 8, n a multiple of a pair */

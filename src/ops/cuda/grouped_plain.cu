@@ -135,7 +135,7 @@ static __global__ void __launch_bounds__(THREADS)
     const int ty = threadIdx.x / 16 * EACH, tx = threadIdx.x % 16 * EACH;
     const int row_tiles = (p.m + SIDE - 1) / SIDE, col_tiles = (p.n + SIDE - 1) / SIDE, each = row_tiles * col_tiles;
 
-    chains_build(head, next, p.groups, p.first_expert, p.experts);
+    chains_build(head, next, p.groups, p.experts);
     for (int t = blockIdx.x; t < p.experts * each; t += gridDim.x) {
         const int e = t / each, row0 = t % each / col_tiles * SIDE, col0 = t % col_tiles * SIDE;
         float c[EACH][EACH] = {};
@@ -154,7 +154,7 @@ static __global__ void __launch_bounds__(THREADS)
                 const int m = row0 + ty + i, n = col0 + tx + j;
                 if (m >= p.m || n >= p.n)
                     continue;
-                O *to = (O *)p.dw + (p.first_expert + e) * p.expert_ld + m * p.ld + n;
+                O *to = (O *)p.dw + e * p.expert_ld + m * p.ld + n;
                 *to = nf_from_float<O>(p.accumulate ? nf_to_float(*to) + c[i][j] : c[i][j]);
             }
     }

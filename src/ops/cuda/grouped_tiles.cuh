@@ -71,13 +71,8 @@ static __device__ __forceinline__ struct row_tile tiles_rows(const int *first, c
     return {row, min(row + tile_rows, groups.end[g] - groups.base), groups.expert[g]};
 }
 
-/*
- * The groups of experts [from, from + experts) in the order of the array:
- * head[e - from], then next[g], -1 at the end. All threads; ends with a
- * barrier.
- */
-static __device__ __forceinline__ void chains_build(int *head, int *next, const struct nf_cuda_groups &groups, int from,
-                                                    int experts)
+/* The groups of an expert in the order of the array: head[e], then next[g], -1 at the end. All threads; ends with a barrier. */
+static __device__ __forceinline__ void chains_build(int *head, int *next, const struct nf_cuda_groups &groups, int experts)
 {
     for (int e = threadIdx.x; e < experts; e += blockDim.x)
         head[e] = -1;
@@ -85,7 +80,7 @@ static __device__ __forceinline__ void chains_build(int *head, int *next, const 
     for (int g = threadIdx.x; g < groups.count; g += blockDim.x) {
         const int e = groups.expert[g];
         int after = g + 1, before = g - 1;
-        if (e < from || e >= from + experts)
+        if (e < 0 || e >= experts)
             continue;
         while (after < groups.count && groups.expert[after] != e)
             after++;
@@ -93,7 +88,7 @@ static __device__ __forceinline__ void chains_build(int *head, int *next, const 
             before--;
         next[g] = after < groups.count ? after : -1;
         if (before < 0)
-            head[e - from] = g;
+            head[e] = g;
     }
     __syncthreads();
 }

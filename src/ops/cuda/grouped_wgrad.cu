@@ -18,7 +18,7 @@ template <int NB> struct shape {
 };
 
 struct place {
-    int expert, row, col; /* of dw; the expert counted from the first */
+    int expert, row, col; /* of dw */
 };
 static __device__ __forceinline__ place place_of(const struct nf_cuda_wgrad &p, int tile, int row_tiles, int col_tiles,
                                                  int width)
@@ -40,7 +40,7 @@ static __device__ __forceinline__ void store_half(const struct nf_cuda_wgrad &p,
                                                   const float (&d)[NB * 32])
 {
     enum { AT_ONCE = 2 };
-    const struct nf_cuda_matrix m = {(__nv_bfloat16 *)p.dw + (p.first_expert + at.expert) * p.expert_ld, p.ld, p.vec};
+    const struct nf_cuda_matrix m = {(__nv_bfloat16 *)p.dw + at.expert * p.expert_ld, p.ld, p.vec};
 
 #pragma unroll
     for (int from = 0; from < 2 * NB; from += AT_ONCE) {
@@ -72,7 +72,7 @@ static __device__ __forceinline__ void store_float(const struct nf_cuda_wgrad &p
                                                    const float (&d)[NB * 32])
 {
     enum { AT_ONCE = 4 };
-    float *dw = (float *)p.dw + (p.first_expert + at.expert) * p.expert_ld;
+    float *dw = (float *)p.dw + at.expert * p.expert_ld;
     const int lane = 2 * (threadIdx.x & 3);
 
 #pragma unroll
@@ -133,7 +133,7 @@ static __global__ void __launch_bounds__(THREADS, 1)
         }
         barrier_init_done();
     }
-    chains_build(head, next, p.groups, p.first_expert, p.experts);
+    chains_build(head, next, p.groups, p.experts);
 
     if (role == 0) {
         registers_give<40>();

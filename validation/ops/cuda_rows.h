@@ -36,7 +36,8 @@ static inline double cuda_operands(int roundings)
 /* Repetitions take bf16 alone: index into cuda_reals. */
 #define CUDA_FIRST(rig) ((rig)->large ? 1 : 0)
 
-/* cuda_table.c: the rows named, or all, and whether each op of the backend has one. */
+/* cuda_table.c: the names of all rows, a line each; the rows named, or all, and whether each op of the backend has one. */
+void cuda_table_list(void);
 void cuda_table_run(struct cuda_rig *rig, int names, char **name);
 
 void cuda_test_embed(struct cuda_rig *rig);

@@ -96,10 +96,16 @@ static void run(struct cuda_rig *rig, const struct row *row)
     for (size_t k = 0; k < sizeof met_names / sizeof *met_names; k++)
         if (lacks >> k & 1)
             snprintf(names + strlen(names), sizeof names - strlen(names), ": %s", met_names[k]);
-    if (!rig->large)
+    if (!rig->large && !rig->small)
         tap_ok(!lacks, "%s: errors up to %.2f of the bound of an element, %.2f of the 2-norm's%s%s", row->op, rig->nearest[0],
                rig->nearest[1], lacks ? "; not tried" : "", names);
     fflush(stdout);
+}
+
+void cuda_table_list(void)
+{
+    for (int i = 0; i < ROWS; i++)
+        puts(table[i].op);
 }
 
 void cuda_table_run(struct cuda_rig *rig, int names, char **name)

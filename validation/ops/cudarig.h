@@ -58,6 +58,7 @@ struct cuda_rig {
     const struct nf_backend *ops; /* of the tried side; may have empty slots */
     int repeats;
     int large;             /* not 0: no comparison; each op is called so often on its largest shapes (cuda_repeat.c) */
+    size_t small;          /* not 0: trials with more bytes of arguments are left out */
     unsigned met;          /* CUDA_MET_..., by the trials since the last reset */
     bool spoil;            /* also spoil each output on purpose, and want the comparison to see it */
     int64_t spoiled, seen; /* so many times, and so many times it was seen */

@@ -13,10 +13,14 @@ tap_ok $? "a plug-in without a GPU is built" || tap_note "$(cat "$tap_dir/cc")"
 echo 'extern int nf_fake_driver; int nf_fake_driver;' >"$tap_dir/driver.c"
 $cc -shared -fPIC -o "$fake/libcuda.so.1" "$tap_dir/driver.c"
 tap_ok $? "and a driver without one"
-gpumesh() { # gpumesh RANKS GPUS
-    FAKE_GPUS=$2 NEMAFIT_GPU_SO=$fake/nemafit_gpu.so LD_LIBRARY_PATH=$fake${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} \
-        "$MPIRUN_NP" "$1" "$builddir/validation/parallel/t_gpumesh.mpi" >"$tap_dir/out" 2>&1
+faked() { # faked COMMAND ...
+    NEMAFIT_GPU_SO=$fake/nemafit_gpu.so LD_LIBRARY_PATH=$fake${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} "$@" >"$tap_dir/out" 2>&1
 }
+gpumesh() { # gpumesh RANKS GPUS
+    faked env FAKE_GPUS="$2" "$MPIRUN_NP" "$1" "$builddir/validation/parallel/t_gpumesh.mpi"
+}
+faked "$MPIRUN_NP" 1 "$builddir/validation/parallel/t_gpurows" && grep -q '^1\.\.[1-9]' "$tap_dir/out"
+tap_ok $? "t_gpurows itself" || tap_note "$(grep -v '^ok' "$tap_dir/out" | head -n 20)"
 for case in 1:1 2:1 2:2 4:1 4:4; do
     ranks=${case%:*}
     gpus=${case#*:}

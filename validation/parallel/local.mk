@@ -15,8 +15,11 @@ check_PROGRAMS += %D%/t_watch.mpi %D%/t_hang
 check_PROGRAMS += %D%/t_gpumesh.mpi
 %C%_t_gpumesh_mpi_SOURCES = %D%/t_gpumesh.c %D%/collective_cases.c %D%/collective_cases.h %D%/exchange_cases.c \
 	%D%/exchange_cases.h %D%/fake_moe.c %D%/fake_moe.h %D%/rank_gpu.c %D%/rank_gpu.h %D%/world.c %D%/world.h
+check_PROGRAMS += %D%/t_gpurows
+%C%_t_gpurows_SOURCES = %D%/t_gpurows.c %D%/world.c %D%/world.h
+%C%_t_gpurows_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
 TESTS += %D%/gpumesh.sh
 EXTRA_DIST += %D%/gpumesh.sh %D%/fake_gpu.c %D%/fake_gpu.h %D%/fake_comm.c
-%D%/gpumesh.log: %D%/t_gpumesh.mpi$(EXEEXT)
+%D%/gpumesh.log: %D%/t_gpumesh.mpi$(EXEEXT) %D%/t_gpurows$(EXEEXT)
 EXTRA_PROGRAMS += %D%/bench_exchange
 %C%_bench_exchange_SOURCES = %D%/bench_exchange.c %D%/rank_gpu.c %D%/rank_gpu.h %D%/world.c %D%/world.h

@@ -54,6 +54,24 @@ const char *nf_path_base(const char *path);
 nf_status nf_file_read(const char *path, size_t limit, char **bytes, size_t *n);
 nf_status nf_file_read_below(const char *path, const char *root, size_t limit, char **bytes, size_t *n);
 nf_status nf_file_write(const char *path, const void *bytes, size_t n);
+
+/*
+ * Ranges of a file. nf_file_open: to read, a regular file that lies below `root` (NULL: anywhere); who it is comes out. The
+ * codes stand before the words of a diagnosis ("IX-17: ", or ""). nf_pread, nf_pwrite: all n bytes at `at`, whatever signals
+ * come; a file that ends before is damaged.
+ * Collective  no      Errors  local: as above; NF_EDATA for what is not regular, leads out, or became shorter
+ */
+struct nf_file_codes {
+    const char *kind, *outside; /* not a regular file; outside root */
+};
+struct nf_file_id {
+    uint64_t size, dev, ino;
+    int64_t mtime_ns;
+};
+nf_status nf_file_open(const char *path, const char *root, const struct nf_file_codes *codes, int *fd, struct nf_file_id *id);
+nf_status nf_pread(int fd, const char *path, const char *code, void *bytes, size_t n, uint64_t at);
+nf_status nf_pwrite(int fd, const char *path, const void *bytes, size_t n, uint64_t at);
+
 nf_status nf_dir_make(const char *path);
 nf_status nf_dir_sync(const char *path);
 

@@ -15,6 +15,7 @@ libnf_a_SOURCES += \
 	%D%/log.c \
 	%D%/path.c \
 	%D%/pattern.c \
+	%D%/range.c \
 	%D%/rng.c \
 	%D%/root.c \
 	%D%/signals.c \

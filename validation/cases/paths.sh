@@ -84,7 +84,7 @@ done
 mkfifo "$tap_dir/w-fifo/model.safetensors"
 ln -s /dev/zero "$tap_dir/w-zero/model.safetensors"
 ln -s "$golden/model.safetensors" "$tap_dir/w-out/model.safetensors"
-fails 65 'IX-17: is not a regular file but a FIFO' 4 "model.path='$tap_dir/w-fifo'"
+fails 65 'IX-17: expected a regular file, found a FIFO' 4 "model.path='$tap_dir/w-fifo'"
 fails 65 'IX-17' 1 "model.path='$tap_dir/w-zero'"
 fails 65 'IX-16: is a link that leads out of the checkpoint' 4 "model.path='$tap_dir/w-out'"
 for size in 7E 1P 15T 1T; do # as large as the file system lets it be

@@ -134,11 +134,11 @@ static void files(void)
     fresh();
     unlink(in(path, S2));
     mkdir(path, 0755);
-    try(NF_EDATA, "IX-17: is not a regular file but a directory", "17 shard is a directory");
+    try(NF_EDATA, "IX-17: expected a regular file, found a directory", "17 shard is a directory");
     fresh();
     unlink(in(path, S2));
     mkfifo(path, 0644);
-    try(NF_EDATA, "IX-17: is not a regular file but a FIFO", "17 shard is a FIFO");
+    try(NF_EDATA, "IX-17: expected a regular file, found a FIFO", "17 shard is a FIFO");
     fresh();
     unlink(in(path, S2));
     if (symlink("/dev/zero", path) == 0)

@@ -70,15 +70,15 @@ static nf_status look_into(struct nf_stored_set *set)
 {
     for (int i = 0; i < set->files; i++) {
         struct nf_stored_file *f = &set->file[i];
-        uint64_t size = 0, dev = 0, ino = 0;
+        struct nf_file_id id;
         char shown[280];
-        NF_TRY(nf_stored_open_file(f->path, &f->fd, &size, &dev, &ino));
-        NF_TRY(nf_stored_superblock(f->fd, f->path, size));
-        NF_TRY(nf_stored_fenced(f->fd, f->path, size, &f->layout));
-        f->layout.dev = dev;
-        f->layout.ino = ino;
+        NF_TRY(nf_stored_open_file(f->path, &f->fd, &id));
+        NF_TRY(nf_stored_superblock(f->fd, f->path, id.size));
+        NF_TRY(nf_stored_fenced(f->fd, f->path, id.size, &f->layout));
+        f->layout.dev = id.dev;
+        f->layout.ino = id.ino;
         for (int k = 0; k < i; k++)
-            if (set->file[k].layout.dev == dev && set->file[k].layout.ino == ino)
+            if (set->file[k].layout.dev == id.dev && set->file[k].layout.ino == id.ino)
                 return nf_fail(NF_EDATA,
                                "%s: H5-30: is given twice, as file %d and file %d of the list"
                                "\n  Hint: train.epochs repeats the data; to weigh one file more, give a copy of it",
@@ -92,12 +92,12 @@ static nf_status open_as_told(struct nf_stored_set *set)
 {
     for (int i = 0; i < set->files; i++) {
         struct nf_stored_file *f = &set->file[i];
-        uint64_t size = 0, dev, ino;
+        struct nf_file_id id;
         char shown[280];
-        NF_TRY(nf_stored_open_file(f->path, &f->fd, &size, &dev, &ino));
-        if (size != f->layout.size)
+        NF_TRY(nf_stored_open_file(f->path, &f->fd, &id));
+        if (id.size != f->layout.size)
             return nf_fail(NF_EDATA, "%s: H5-38: has %" PRIu64 " bytes here, %" PRIu64 " on rank 0",
-                           nf_str_shown(shown, f->path, strlen(f->path)), size, f->layout.size);
+                           nf_str_shown(shown, f->path, strlen(f->path)), id.size, f->layout.size);
     }
     return NF_OK;
 }

@@ -68,7 +68,7 @@ nf_status nf_stored_inspect(int fd, const char *path, uint64_t size, struct nf_s
 nf_status nf_stored_superblock(int fd, const char *path, uint64_t size);
 
 /* bytes.c: open; n bytes at a place; `n` elements of an array from element `first` on, in the order of this machine. */
-nf_status nf_stored_open_file(const char *path, int *fd, uint64_t *size, uint64_t *dev, uint64_t *ino);
+nf_status nf_stored_open_file(const char *path, int *fd, struct nf_file_id *id);
 nf_status nf_stored_pread(int fd, const char *path, void *bytes, size_t n, uint64_t at);
 nf_status nf_stored_elements(const struct nf_stored_file *file, enum nf_stored_name name, int64_t first, int64_t n, void *out);
 

@@ -25,21 +25,21 @@ enum { COPY_BYTES = 1 << 20 };
 
 static nf_status copy_file(const char *from_dir, const char *root, const char *to_dir, const char *name, char *buffer)
 {
-    uint64_t size = 0;
+    struct nf_file_id id = {0};
     int in = -1, out = -1;
     char *path = nf_path_join(from_dir, name);
-    nf_status status = path ? nf_st_file_open(path, root, &in, &size, NULL) : nf_fail(NF_ENOMEM, "%s: no memory", name);
+    nf_status status = path ? nf_st_file_open(path, root, &in, &id) : nf_fail(NF_ENOMEM, "%s: no memory", name);
     if (status == NF_OK)
         status = nf_st_dir_create(to_dir, name, &out);
-    for (uint64_t at = 0; status == NF_OK && at < size;) {
-        const size_t n = size - at < COPY_BYTES ? (size_t)(size - at) : COPY_BYTES;
+    for (uint64_t at = 0; status == NF_OK && at < id.size;) {
+        const size_t n = id.size - at < COPY_BYTES ? (size_t)(id.size - at) : COPY_BYTES;
         status = nf_st_pread(in, path, buffer, n, at);
         if (status == NF_OK)
-            status = nf_st_pwrite(out, name, buffer, n, at);
+            status = nf_pwrite(out, name, buffer, n, at);
         at += n;
     }
-    for (uint64_t at = 0; status == NF_OK && at < size;) { /* what stands there now */
-        const size_t n = size - at < COPY_BYTES ? (size_t)(size - at) : COPY_BYTES;
+    for (uint64_t at = 0; status == NF_OK && at < id.size;) { /* what stands there now */
+        const size_t n = id.size - at < COPY_BYTES ? (size_t)(id.size - at) : COPY_BYTES;
         status = nf_st_pread(in, path, buffer, n, at);
         if (status == NF_OK)
             status = nf_st_pread(out, name, buffer + COPY_BYTES, n, at);
@@ -107,16 +107,15 @@ struct counting {
 static nf_status count_one(void *ctx, const char *name, const struct stat *st)
 {
     struct counting *c = ctx;
-    uint64_t size = 0;
+    struct nf_file_id id = {0};
     int fd = -1;
     (void)st;
     char *path = nf_path_join(c->from, name);
-    const nf_status status =
-        path ? nf_st_file_open(path, c->root, &fd, &size, NULL) : nf_fail(NF_ENOMEM, "%s: no memory", name);
+    const nf_status status = path ? nf_st_file_open(path, c->root, &fd, &id) : nf_fail(NF_ENOMEM, "%s: no memory", name);
     if (fd >= 0)
         close(fd);
     free(path);
-    c->bytes += size;
+    c->bytes += id.size;
     return status;
 }
 

@@ -183,7 +183,7 @@ static nf_status put_file(const char *dir, const char *name, const void *bytes, 
     NF_TRY(nf_st_dir_create(dir, name, &fd));
     char *joined = nf_path_join(dir, name);
     const char *path = joined ? joined : name; /* for messages */
-    nf_status status = nf_st_pwrite(fd, path, bytes, n, 0);
+    nf_status status = nf_pwrite(fd, path, bytes, n, 0);
     if (status == NF_OK && fallocate(fd, 0, 0, (off_t)size) != 0 && (errno == ENOSPC || errno == EDQUOT || errno == EFBIG))
         status = nf_fail_errno(errno, path, "cannot take room for it");
     if (status == NF_OK && ftruncate(fd, (off_t)size) != 0)
@@ -280,13 +280,12 @@ static nf_status check_sizes(const struct nf_st_dir *dir, const struct nf_st_lay
 {
     for (int i = 0; i < layout->files; i++) {
         const struct nf_st_outfile *f = &layout->file[i];
-        uint64_t size = 0;
+        struct nf_file_id id = {0};
         int fd = -1;
         char *path = nf_path_join(dir->temporary, f->name), *head = malloc(f->header.len);
-        nf_status status =
-            path && head ? nf_st_file_open(path, NULL, &fd, &size, NULL) : nf_fail(NF_ENOMEM, "%s: no memory", f->name);
-        if (status == NF_OK && size != f->size)
-            status = nf_fail(NF_EIO, "%s: has %llu bytes, %llu were written", path, (unsigned long long)size,
+        nf_status status = path && head ? nf_st_file_open(path, NULL, &fd, &id) : nf_fail(NF_ENOMEM, "%s: no memory", f->name);
+        if (status == NF_OK && id.size != f->size)
+            status = nf_fail(NF_EIO, "%s: has %llu bytes, %llu were written", path, (unsigned long long)id.size,
                              (unsigned long long)f->size);
         if (status == NF_OK)
             status = nf_st_pread(fd, path, head, f->header.len, 0);

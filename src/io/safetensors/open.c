@@ -67,17 +67,18 @@ static nf_status read_shard(struct opening *o, int shard)
     struct nf_st_entry *entries = NULL;
     int64_t count = 0;
     uint64_t length = 0;
-    struct stat st;
+    struct nf_file_id id;
     char *text = NULL;
     int fd = -1;
     char *path = nf_path_join(o->st->dir, s->name);
     nf_status status = path ? NF_OK : nf_fail(NF_ENOMEM, "%s: no memory for a path", o->st->dir);
     if (status == NF_OK)
-        status = nf_st_file_open(path, o->st->root, &fd, &s->size, &s->mtime_ns);
+        status = nf_st_file_open(path, o->st->root, &fd, &id);
     if (status != NF_OK)
         goto done;
-    if (fstat(fd, &st) == 0)
-        o->inode[shard] = (struct inode){st.st_dev, st.st_ino};
+    s->size = id.size;
+    s->mtime_ns = id.mtime_ns;
+    o->inode[shard] = (struct inode){id.dev, id.ino};
     const size_t n = s->size < sizeof head ? (size_t)s->size : sizeof head;
     status = nf_st_pread(fd, path, head, n, 0);
     if (status == NF_OK)

@@ -123,9 +123,8 @@ void nf_st_index_free(struct nf_st_index *index);
 
 /* A regular file, never a FIFO or a device, that lies below `root` once all links are followed (NULL: anywhere). *size,
  * *mtime_ns may be NULL. Errors: local NF_EMISSING, NF_EPERM, NF_EDATA, NF_EIO */
-nf_status nf_st_file_open(const char *path, const char *root, int *fd, uint64_t *size, int64_t *mtime_ns);
+nf_status nf_st_file_open(const char *path, const char *root, int *fd, struct nf_file_id *id);
 nf_status nf_st_pread(int fd, const char *path, void *bytes, size_t n, uint64_t at);
-nf_status nf_st_pwrite(int fd, const char *path, const void *bytes, size_t n, uint64_t at);
 /* ---- table.c, open.c ----------------------------------------------------------------------------------------------- */
 
 struct nf_st_shard {

@@ -189,7 +189,7 @@ static nf_status run_job(struct writing *w, const struct job *job, int fd, const
         size_t bytes = 0;
         NF_TRY(make_bytes(w, job, done, count, &bytes));
         if (!verify) {
-            NF_TRY(nf_st_pwrite(fd, path, w->bytes, bytes, at));
+            NF_TRY(nf_pwrite(fd, path, w->bytes, bytes, at));
         } else {
             NF_TRY(nf_st_pread(fd, path, w->back, bytes, at));
             if (memcmp(w->bytes, w->back, bytes) != 0)

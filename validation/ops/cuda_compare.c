@@ -49,15 +49,31 @@ struct view {
     const nf_tensor *w; /* the definition's, with data */
     const nf_tensor *g; /* shape and type of the tried one */
     const void *got;
-    double rms; /* of the whole tensor */
+    const uint16_t *high[2]; /* the bf16 weights whose remainders these are, or NULL */
+    double rms;              /* of the whole tensor */
 };
+
+static double joined(const uint16_t *high, const void *low, int64_t i)
+{
+    return (double)nf_join_f32(high[i], ((const int16_t *)low)[i]);
+}
+
+static double wanted(const struct view *v, int64_t i)
+{
+    return v->high[0] ? joined(v->high[0], v->w->data, i) : cuda_get(v->w->data, v->w->dtype, cuda_offset(v->w, i));
+}
+
+static double found(const struct view *v, int64_t i)
+{
+    return v->high[1] ? joined(v->high[1], v->got, i) : cuda_get(v->got, v->g->dtype, cuda_offset(v->g, i));
+}
 
 static double mean_square(const struct view *v, int64_t first, int64_t count)
 {
     double sum = 0;
     int64_t n = 0;
     for (int64_t i = first; i < first + count; i++) {
-        const double w = cuda_get(v->w->data, v->w->dtype, cuda_offset(v->w, i));
+        const double w = wanted(v, i);
         n += isfinite(w);
         sum += isfinite(w) ? w * w : 0;
     }
@@ -67,19 +83,15 @@ static double mean_square(const struct view *v, int64_t first, int64_t count)
 static void element(const struct cuda_trial *t, const struct cuda_arg *a, const struct view *v, int64_t i, double row,
                     struct sums *s)
 {
-    const nf_dtype type = v->g->dtype;
-    const double w = cuda_get(v->w->data, v->w->dtype, cuda_offset(v->w, i)), g = cuda_get(v->got, type, cuda_offset(v->g, i));
+    const nf_dtype type = a->joined ? NF_F32 : v->g->dtype;
+    const double w = wanted(v, i), g = found(v, i);
     const bool same = g == w || (isnan(g) && isnan(w)), exact = a->noise <= 0 && a->worst <= 0;
     const double half = ldexp(1, type == NF_BF16 ? -8 : type == NF_F16 ? -11 : -24); /* one rounding, relative */
     const double size = fmax(fabs(w), fmax(row, v->rms)), other = a->worst * half * (fabs(w) + a->beside) + 6 * a->noise * size;
     const double step = unit(type, fabs(w) + other), mean = unit(type, w);
     double d = fabs(g - w), limit, e;
 
-    if (a->wraps > 0) {
-        d = fabs((double)(int16_t)(uint16_t)((int64_t)g - (int64_t)w));
-        limit = (double)a->wraps;
-        e = limit * limit;
-    } else if (exact) {
+    if (exact) {
         d = fabs(g - nearest(type, w));
         limit = e = 0;
     } else if (t->same_types) {
@@ -115,11 +127,15 @@ static double norm_bound(const struct cuda_trial *t, const struct sums *s)
 
 bool cuda_near(const struct cuda_trial *t, const struct cuda_arg *a, const void *got, bool quiet)
 {
-    struct view v = {&a->side[0], &a->side[1], got, 0};
+    struct view v = {&a->side[0], &a->side[1], got, {NULL, NULL}, 0};
     const int64_t n = nf_tensor_count(v.w), cols = v.w->nd > 1 ? v.w->dim[v.w->nd - 1] : n;
     struct sums s = {.at = -1};
     const bool talk = !quiet && getenv("NF_TEST_VERBOSE");
 
+    if (a->joined) {
+        v.high[0] = t->arg[a->joined - 1].side[0].data;
+        v.high[1] = t->got[a->joined - 1];
+    }
     v.rms = sqrt(mean_square(&v, 0, n));
     for (int64_t first = 0; first < n; first += cols) {
         const double row = v.w->nd > 1 ? sqrt(mean_square(&v, first, cols)) : v.rms;

@@ -5,7 +5,7 @@
  * Where something is added to a bf16 product (a bias, another tensor, a gradient that is there), or an activation follows, the
  * product is rounded first, which the CPU does not do: one rounding more, of the product, whose size is at most that of the
  * result and of what is added together. relu2 doubles a relative error. SwiGLU's two factors are rounded each; the slope of
- * log silu is at most 1.3 for positive gates, about 3 in size for those of -4, the least met here, and 1 in the mean.
+ * log silu is 1 to 1.3 for positive gates, which make most of the results, 1.5 squared; about 3 in size for those of -4.
  */
 #include "cuda_rows.h"
 
@@ -66,7 +66,7 @@ static void forward_roundings(struct cuda_trial *t, int y, const struct lin *v)
     switch (v->act.kind) {
     case NF_ACT_NONE: cuda_rounded(t, y, beside, beside, 1); break;
     case NF_ACT_RELU2: cuda_rounded(t, y, v->bias ? 4 : 2, v->bias ? 8 : 4, beside); break;
-    default: cuda_rounded(t, y, 4, 2, beside);
+    default: cuda_rounded(t, y, 4, 2.5, beside);
     }
 }
 
@@ -204,7 +204,7 @@ void cuda_test_head_loss(struct cuda_rig *r)
     CUDA_EACH(k, r, size, 1)
     for (size_t i = 0; i < sizeof v / sizeof *v; i++) {
         const struct head *o = &v[i];
-        if (r->large && (o->h != NF_BF16 || o->w != NF_BF16))
+        if (r->large && o->g != NF_BF16)
             continue;
         const int64_t T = size[k][0], V = size[k][1], H = size[k][2];
         const float scale = 1.0f / (float)(T + 1);

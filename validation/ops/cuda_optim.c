@@ -49,7 +49,7 @@ static void positive(struct cuda_trial *t, int k)
 /*
  * An fp32 update is sums of few terms, with a root and a quotient. Stochastic rounding goes up or down by whether 16 random
  * bits carry: fp32 values that differ in their last bit round differently once in 2^16 elements, by a unit of bf16. A split
- * weight's remainder is the low half of an fp32 number: it errs by few units of that.
+ * weight and its remainder are held to the fp32 number that they are together.
  */
 void cuda_test_adamw(struct cuda_rig *r)
 {
@@ -81,9 +81,11 @@ void cuda_test_adamw(struct cuda_rig *r)
             struct cuda_trial t = cuda_trial_new(r, call_adamw, &o, "adamw state %d, w %s, g %s, %d pieces%s", (int)o.scheme,
                                                  nf_dtype_name(o.w), nf_dtype_name(o.g), o.pieces, o.skip ? " skipped" : "");
             cuda_same_types(&t);
-            vector(&t, "w", CUDA_INOUT, cuda_sum(4), o.w, n, 1);
-            cuda_wraps(&t, cuda_flat(&t, "low", half && o.scheme == NF_STATE_SPLIT ? CUDA_INOUT : CUDA_IN, 0, NF_I16, n, NULL),
-                       8);
+            const bool split = half && o.scheme == NF_STATE_SPLIT;
+            const int w = vector(&t, "w", CUDA_INOUT, cuda_sum(4), o.w, n, 1);
+            const int low = cuda_flat(&t, "low", split ? CUDA_INOUT : CUDA_IN, split ? cuda_sum(4) : 0, NF_I16, n, NULL);
+            if (split)
+                cuda_joined(&t, low, w);
             vector(&t, "master", half && o.scheme == NF_STATE_FP32 ? CUDA_INOUT : CUDA_IN, cuda_sum(4), NF_F32, n, 1);
             vector(&t, "m", CUDA_INOUT, cuda_sum(4), moments, n, 0.1);
             positive(&t, vector(&t, "v", CUDA_INOUT, cuda_sum(4), moments, n, 0.01));

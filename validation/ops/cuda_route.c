@@ -107,7 +107,8 @@ void cuda_test_route(struct cuda_rig *r)
                 cuda_trial_new(r, call_route, &o, "route %d of %lld, score %d, groups %d/%d, gate %d, T %lld", o.arg.k,
                                (long long)E, (int)o.arg.score, o.arg.groups_kept, o.arg.groups, (int)o.arg.gate, (long long)T);
             int32_t *given = given_ids(&o, T);
-            cuda_flat(&t, "ids", o.arg.gate == NF_GATE_GIVEN ? CUDA_INOUT : CUDA_OUT, 0, NF_I32, T * o.arg.k, given);
+            cuda_flat(&t, "ids", o.arg.gate == NF_GATE_GIVEN ? CUDA_INOUT : CUDA_OUT, 0, NF_I32, T * o.arg.k,
+                      o.arg.gate == NF_GATE_GIVEN ? given : NULL);
             free(given);
             cuda_flat(&t, "weights", CUDA_OUT, cuda_sum(E), NF_F32, T * o.arg.k, NULL);
             cuda_real(&t, "scores", CUDA_OUT, cuda_sum(E), NF_F32, T, E, 0, 0);

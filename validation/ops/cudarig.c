@@ -155,7 +155,14 @@ static int drawn(struct cuda_trial *t, int k, double spread)
     struct cuda_arg *a = &t->arg[k];
     uint64_t state = (uint64_t)(k + 1) * 2654435761u + (uint64_t)a->bytes;
 
-    if (a->use != CUDA_OUT)
+    if (a->use != CUDA_OUT && t->rig->large) {
+        const size_t size = nf_dtype_size(a->side[1].dtype),
+                     some = (size_t)1 << 20 < a->bytes / size ? (size_t)1 << 20 : a->bytes / size;
+        for (size_t i = 0; i < some; i++)
+            cuda_put(a->init, a->side[1].dtype, (int64_t)i, spread * draw(&state));
+        for (size_t i = some * size; i < a->bytes; i += some * size) /* again and again */
+            memcpy((char *)a->init + i, a->init, a->bytes - i < some * size ? a->bytes - i : some * size);
+    } else if (a->use != CUDA_OUT)
         for (int64_t i = 0, n = nf_tensor_count(&a->side[0]); i < n; i++)
             cuda_put(a->init, a->side[1].dtype, cuda_offset(&a->side[1], i), spread * draw(&state));
     return k;
@@ -211,9 +218,9 @@ void cuda_rounded(struct cuda_trial *t, int arg, double worst, double square, do
     t->arg[arg].beside = beside;
 }
 
-void cuda_wraps(struct cuda_trial *t, int arg, int64_t units)
+void cuda_joined(struct cuda_trial *t, int low, int w)
 {
-    t->arg[arg].wraps = units;
+    t->arg[low].joined = 1 + w;
 }
 
 nf_status cuda_place(struct cuda_trial *t, int side)
@@ -290,6 +297,8 @@ static nf_status run(struct cuda_trial *t, bool *ok)
             s = nf_copy(t->rig->q[1], got[i], t->arg[i].side[1].data, t->arg[i].bytes);
         if (!s)
             s = nf_queue_drain(t->rig->q[1]);
+        for (int i = 0; i < t->args && !s; i++)
+            t->got[i] = got[i];
         for (int i = 0; i < t->args && !s; i++) {
             *ok = compare(t, i, got[i], r ? first[i] : NULL) && *ok;
             if (!r)

@@ -44,7 +44,7 @@ struct cuda_arg {
     enum cuda_use use;
     double noise; /* of an output: see cuda_real; 0 and no other roundings: the same bits */
     double worst, square, beside;
-    int64_t wraps;            /* cuda_wraps */
+    int joined;               /* cuda_joined: 1 + the other argument */
     void *init, *wide;        /* what the whole allocation holds before a call, on side 1 and on side 0; often one block */
     size_t bytes, wide_bytes; /* of them */
 };
@@ -73,9 +73,10 @@ struct cuda_trial {
     struct cuda_arg arg[CUDA_ARGS];
     int args;
     cuda_call *call;
-    const void *opt; /* whatever the call wants to know */
-    bool same_types; /* the definition runs in the types of the op, not in fp32 */
-    bool free_bits;  /* of a library that does not repeat its bits: each run is held to the bounds */
+    const void *opt;            /* whatever the call wants to know */
+    const void *got[CUDA_ARGS]; /* while results are compared: what each argument of the tried side holds */
+    bool same_types;            /* the definition runs in the types of the op, not in fp32 */
+    bool free_bits;             /* of a library that does not repeat its bits: each run is held to the bounds */
 };
 
 /* Argument i as seen from a side */
@@ -108,8 +109,9 @@ int cuda_cube(struct cuda_trial *t, const char *name, enum cuda_use use, double 
  * square: the sum of their squares; both of |result| + beside, where beside is the size of what is added to a rounded value.
  */
 void cuda_rounded(struct cuda_trial *t, int arg, double worst, double square, double beside);
-/* A whole number that is the low end of a longer one: it may err by `units`, around the corner too. */
-void cuda_wraps(struct cuda_trial *t, int arg, int64_t units);
+/* Remainders of the bf16 weights that argument `w` holds: what is compared is the fp32 number that both are, as one of `low`.
+ */
+void cuda_joined(struct cuda_trial *t, int low, int w);
 /* A flat array with these contents (NULL: zeros; for an output: poison). */
 int cuda_flat(struct cuda_trial *t, const char *name, enum cuda_use use, double noise, nf_dtype type, int64_t n,
               const void *contents);

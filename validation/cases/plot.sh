@@ -37,6 +37,15 @@ plot 0 'both.png$' -o "$tap_dir/both.png" "$tap_dir/run/log.csv" "$tap_dir/it's 
 tap_ok $? "two runs, one with a quote, blanks and a dollar in its name"
 plot 0 'both.svg$' -o "$tap_dir/both.svg" "$tap_dir/run" "$tap_dir/it's the 2nd \$run" && grep -q "it.*s the 2nd" "$tap_dir/both.svg"
 tap_ok $? "the same as SVG names both runs"
+plot 0 'compared.svg$' -c -o "$tap_dir/compared.svg" "$tap_dir/run" "$tap_dir/it's the 2nd \$run" && grep -q 'difference from' "$tap_dir/compared.svg" &&
+    [ ! -e "$tap_dir/compared.svg.joined" ]
+tap_ok $? "compared: losses, and the second's difference from the first"
+plot 64 'nothing to be compared' -c "$tap_dir/run"
+tap_ok $? "one run is not compared"
+table "$tap_dir/later/log.csv" 3
+sed -i 's/^[123],/10&/' "$tap_dir/later/log.csv"
+plot 65 'no step in common' -c -o "$tap_dir/none.svg" "$tap_dir/run" "$tap_dir/later"
+tap_ok $? "runs without a step in common"
 plot 66 'absent: is not there' "$tap_dir/absent"
 tap_ok $? "a run that is not there"
 echo 'a,b' >"$tap_dir/other.csv"

@@ -90,6 +90,13 @@ const struct nf_comm nf_comm_nccl = {
     .all_gather = all_gather,
 };
 
+/* With ep = 1 the sums over edp are the world's: one communicator is enough. That of ep stays apart, for its messages go beside
+ * sums. */
+static bool is_world(const nf_mesh *mesh, enum nf_axis axis)
+{
+    return axis == NF_EDP && mesh->group[NF_EDP].size == mesh->group[NF_WORLD].size;
+}
+
 nf_status nf_comm_nccl_open(nf_mesh *mesh)
 {
     static const enum nf_axis axes[] = {NF_WORLD, NF_EP, NF_EDP};
@@ -101,6 +108,10 @@ nf_status nf_comm_nccl_open(nf_mesh *mesh)
         const nf_group *g = &mesh->group[axes[a]];
         if (g->size == 1)
             continue;
+        if (is_world(mesh, axes[a])) {
+            mesh->peers[axes[a]] = mesh->peers[NF_WORLD];
+            continue;
+        }
         s = nf_agree(mesh, g->rank == 0 ? mesh->gpu->id(id) : NF_OK);
         if (s == NF_OK)
             s = nf_bcast(g, 0, id, bytes);
@@ -121,7 +132,7 @@ nf_status nf_mesh_reserve(nf_mesh *mesh, nf_arena *run)
     if (nf_device_kind(mesh->device) != NF_CUDA || mesh->shares_gpu)
         return NF_OK;
     for (size_t a = 0; a < sizeof sums / sizeof *sums; a++) {
-        if (mesh->group[sums[a]].size == 1)
+        if (mesh->group[sums[a]].size == 1 || is_world(mesh, sums[a]))
             continue;
         NF_TRY(nf_arena_get(run, NF_LOW, NF_GPU_STAGING, "staging of collectives", &staging));
         if (!mesh->is_virtual && !nf_arena_counting(run))
@@ -135,6 +146,6 @@ void nf_comm_nccl_close(nf_mesh *mesh)
     if (mesh->gpu && !mesh->is_virtual)
         nf_device_set_progress(mesh->device, NULL, NULL);
     for (int a = 0; a < NF_AXES; a++)
-        if (mesh->peers[a])
+        if (mesh->peers[a] && !is_world(mesh, (enum nf_axis)a))
             mesh->gpu->close(mesh->peers[a]);
 }

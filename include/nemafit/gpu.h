@@ -85,6 +85,9 @@ struct nf_gpu_tuning {
     nf_status (*choose)(nf_gpu_queue *queue, void *memory, size_t bytes);
     size_t (*bytes)(void);
     void (*save)(void *out); /* bytes() of them: all choices */
+    /* Were these made with this version of the library, on a GPU of this kind? Otherwise `why` says what they are of and what
+     * this is. */
+    bool (*fits)(const void *in, size_t bytes, char *why, size_t size);
     /* Takes choices over. *taken false: they are of another library version, or no choices. */
     nf_status (*restore)(const void *in, size_t bytes, bool *taken);
 };

@@ -39,14 +39,20 @@ void nf_ops_mend_blas(char **argv);
 
 /*
  * Algorithms chosen by timing: a GPU's products. Other algorithms give other bits, so the choices belong to the run, and all
- * ranks take those of one. The host has none: 0, nothing done, no bytes, false. nf_ops_undecided      shapes met so far that no
- * choice was made for: they have the library's own nf_ops_choose         times what there is for them; `memory` of the device
- * is written over; the host waits nf_ops_choices        all choices as bytes, malloc'd nf_ops_take_choices   those of another
- * process; *taken false: of another version of the library
+ * ranks take those of one. The host has none.
+ *
+ * nf_ops_undecided      shapes met so far that no choice was made for: they have the library's own. The host: 0
+ * nf_ops_choose         times what there is for them; `memory` of the device is written over; the host waits
+ * nf_ops_choices        all choices as bytes, malloc'd; the host: none
+ * nf_ops_choices_fit    were these bytes made with this version of the library, on a GPU of this kind? Otherwise `why` says
+ *                       what they are of. The host: false
+ * nf_ops_take_choices   those of another process; *taken false: of another version of the library, or the host
+ * Not collective. Errors  local NF_ENOMEM, NF_EDEVICE
  */
 int nf_ops_undecided(const nf_device *device);
 nf_status nf_ops_choose(nf_queue *q, void *memory, size_t bytes);
 nf_status nf_ops_choices(const nf_device *device, void **bytes, size_t *n);
+bool nf_ops_choices_fit(const nf_device *device, const void *bytes, size_t n, char why[320]);
 nf_status nf_ops_take_choices(const nf_device *device, const void *bytes, size_t n, bool *taken);
 
 /* Expert groups start on multiples of this many rows (1 on the host). */

@@ -3,6 +3,7 @@
 #include "nemafit/gpu.h"
 #include "nemafit/ops.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 static const struct nf_gpu_tuning *tuning_of(const nf_device *device)
@@ -37,6 +38,16 @@ nf_status nf_ops_choices(const nf_device *device, void **bytes, size_t *n)
     *n = t ? t->bytes() : 0;
     *bytes = p;
     return NF_OK;
+}
+
+bool nf_ops_choices_fit(const nf_device *device, const void *bytes, size_t n, char why[320])
+{
+    const struct nf_gpu_tuning *t = tuning_of(device);
+
+    if (t)
+        return t->fits(bytes, n, why, 320);
+    snprintf(why, 320, "this device has no choices of algorithms");
+    return false;
 }
 
 nf_status nf_ops_take_choices(const nf_device *device, const void *bytes, size_t n, bool *taken)

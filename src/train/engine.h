@@ -112,10 +112,6 @@ nf_status nf_engine_load(struct engine *e, const nf_st *source);
 struct nf_st_write_arg nf_export_arg(const struct nf_params *p, const char *dir);
 nf_status nf_engine_export(struct engine *e, const nf_st *source, const char *dir);
 
-/* On a GPU, before the first step: kernels are warm, products have the algorithms that `dir` holds from earlier, or that rank 0
- * found fastest. Collective over world. Errors: agreed */
-nf_status nf_engine_tune(struct engine *e, const char *dir);
-
 /* The device that backend.device asks for, with its ops; what 'auto' became, for the attention too, is written there.
  * Collective over mpi_comm, before there is a mesh. Ranks of a node take its GPUs in turn. Errors: agreed */
 nf_status nf_engine_device(struct nf_params *p, const void *mpi_comm, nf_device **device);

@@ -50,10 +50,10 @@ void nf_keeper_moved(void *mesh, int64_t bytes)
     nf_watch_moved(mesh);
 }
 
-static nf_status begin(struct keeper *k, bool async)
+static nf_status begin_now(struct keeper *k, bool async)
 {
     const char *due = k->state->evaluation_due ? "evaluation_due = 1\n" : "evaluation_due = 0\n";
-    struct nf_snapshot_attachment attached[2] = {{.name = "input.used.nml"}, {"state.txt", due, strlen(due)}};
+    struct nf_snapshot_attachment attached[3] = {{.name = "input.used.nml"}, {"state.txt", due, strlen(due)}};
     struct nf_snapshot_meta meta;
     struct state_fields fields;
     nf_str input = {0};
@@ -63,9 +63,11 @@ static nf_status begin(struct keeper *k, bool async)
     NF_TRY(meta_of(k, &meta));
     nf_state_fields(k->e, &fields);
     nf_input_echo(k->s->input, &input);
-    status = nf_agree(k->s->mesh, input.failed ? nf_fail(NF_ENOMEM, "no memory for the resolved input") : NF_OK);
+    status = input.failed ? nf_fail(NF_ENOMEM, "no memory for the resolved input") : nf_choices_refresh(k->e, &k->choices);
+    status = nf_agree(k->s->mesh, status);
     attached[0].bytes = input.text;
     attached[0].n = input.len;
+    attached[2] = (struct nf_snapshot_attachment){TUNING_FILE, k->choices.bytes, k->choices.n};
     if (!status) {
         struct nf_snapshot_arg arg = {.mesh = k->s->mesh,
                                       .lease = k->lease,
@@ -73,9 +75,10 @@ static nf_status begin(struct keeper *k, bool async)
                                       .field = fields.field,
                                       .fields = fields.n,
                                       .attachment = attached,
-                                      .attachments = 2,
+                                      .attachments = k->choices.n ? 3 : 2,
                                       .queue = k->e->q,
                                       .async = async,
+                                      .staging = k->staging,
                                       .watch = &k->watch};
         status = nf_snapshot_begin(&arg, &k->behind);
     }
@@ -85,6 +88,15 @@ static nf_status begin(struct keeper *k, bool async)
     k->behind_best = k->state->best_step;
     k->stepper->state_copied = nf_snapshot_copied(k->behind);
     return NF_OK;
+}
+
+static nf_status begin(struct keeper *k, bool async)
+{
+    const double start = nf_seconds();
+    const nf_status status = begin_now(k, async);
+
+    k->stood = nf_seconds() - start;
+    return status;
 }
 
 /* What may go better later: space, quota, a server that is away. */
@@ -99,10 +111,12 @@ static nf_status finish(struct keeper *k, bool block)
     const struct nf_params *p = k->s->p;
     struct nf_snapshot_cost cost;
     bool committed = false;
+    const double start = nf_seconds();
     double took;
     char text[32];
     nf_status status = nf_snapshot_poll(k->behind, block, &committed);
 
+    k->stood += nf_seconds() - start;
     if (!status && !committed)
         return NF_OK;
     cost = nf_snapshot_cost(k->behind);
@@ -115,8 +129,8 @@ static nf_status finish(struct keeper *k, bool block)
     took = p->snapshot.async ? cost.seconds_write + cost.seconds_verify : cost.seconds; /* behind the steps it is slower */
     k->stop->snapshot = k->stop->measured ? fmax(k->stop->snapshot, took) : took;
     k->stop->measured = true;
-    nf_note("snapshot  %s/step-%08" PRId64 "  %s in %.2f s", p->snapshot.dir, k->newest, nf_str_bytes(text, (double)cost.bytes),
-            cost.seconds);
+    nf_note("snapshot  %s/step-%08" PRId64 "  %s in %.2f s, for %.3f s of which the run stood still", p->snapshot.dir,
+            k->newest, nf_str_bytes(text, (double)cost.bytes), cost.seconds, k->stood);
     status = nf_snapshot_prune(k->s->mesh, k->lease, p->snapshot.keep, p->snapshot.keep_best ? k->behind_best : -1);
     if (!status || !may_pass(status) || p->snapshot.on_error == NF_ON_ERROR_STOP)
         return status;

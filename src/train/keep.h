@@ -8,6 +8,7 @@
 
 #include "loop.h"
 #include "nemafit/io/snapshot.h"
+#include "tune.h"
 
 /* What survives an interruption beside weights and moments. The same on every rank. */
 struct run_state {
@@ -48,9 +49,12 @@ struct keeper {
     struct stepper *stepper;
     struct steplog *log;
     const struct run_state *state;
+    struct choices choices; /* of kernels: of the snapshot gone on from, or of this run's GPU */
     struct stop *stop;
     struct nf_snapshot_watch watch;
+    nf_snapshot_staging *staging;     /* for all of them */
     nf_snapshot *behind;              /* under way */
+    double stood;                     /* seconds for which the run stood still for it, up to now */
     int64_t behind_step, behind_best; /* its step, and the best step when it was begun */
     int64_t newest;                   /* step of the last one that was committed or gone on from; -1: none */
     int64_t retry_step, retry_gap;    /* on_error = 'retry': try again from this step on; steps between tries */
@@ -93,6 +97,8 @@ struct resume {
  * Errors  agreed: NF_EUSAGE (the input differs: keys with both values), NF_EDATA (damaged; model or data differ), NF_EMISSING
  */
 nf_status nf_resume_find(struct keeper *k, struct resume *r);
+/* The choices of kernels that it holds, if any. Local. Errors  NF_ENOMEM */
+nf_status nf_resume_choices(const struct resume *r, struct choices *known);
 /* Its weights and moments into the engine; AdamW's count. Collective over world. */
 nf_status nf_resume_load(struct resume *r, struct engine *e);
 void nf_resume_close(struct resume *r);

@@ -43,8 +43,10 @@ nf_status nf_keeper_open(struct session *s, struct keeper *k)
 void nf_keeper_close(struct keeper *k)
 {
     nf_snapshot_free(k->behind);
+    nf_snapshot_staging_free(k->staging);
     nf_lease_drop(k->lease);
     nf_lease_drop(k->log_lease);
+    nf_choices_free(&k->choices);
     *k = (struct keeper){0};
 }
 
@@ -114,5 +116,9 @@ nf_status nf_keeper_preflight(struct keeper *k)
     NF_TRY(nf_snapshot_size(&arg, &cost));
     k->stop->snapshot = 2 * (double)cost.rank_bytes / guessed_rate; /* written and read back; until one was measured */
     nf_note("snapshots %s each, in %s", nf_str_bytes(text, (double)cost.bytes), k->s->p->snapshot.dir);
+    NF_TRY(nf_snapshot_staging_new(k->s->mesh, k->e->device, cost.rank_bytes, k->s->p->snapshot.async, &k->staging));
+    if (k->s->p->snapshot.async && nf_snapshot_staging_bytes(k->staging) > cost.rank_bytes)
+        nf_note("          written behind the steps, from a copy of %s a rank in host memory",
+                nf_str_bytes(text, (double)cost.rank_bytes));
     return nf_agree(k->s->mesh, nf_mesh_rank(k->s->mesh) == 0 ? judge(k, cost.bytes) : NF_OK);
 }

@@ -137,6 +137,14 @@ nf_status nf_resume_find(struct keeper *k, struct resume *r)
     return NF_OK;
 }
 
+nf_status nf_resume_choices(const struct resume *r, struct choices *known)
+{
+    const void *bytes;
+    size_t n;
+
+    return r->reader && nf_snapshot_attached(r->reader, TUNING_FILE, &bytes, &n) ? nf_choices_set(known, bytes, n) : NF_OK;
+}
+
 nf_status nf_resume_load(struct resume *r, struct engine *e)
 {
     struct nf_decision decision = {.t = (int32_t)r->state.updates};

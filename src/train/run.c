@@ -231,14 +231,16 @@ static nf_status is_finished(const struct keeper *k, const struct resume *r, boo
     return NF_OK;
 }
 
-static nf_status load(const struct session *s, struct resume *r, struct engine *e)
+static nf_status load(struct keeper *k, struct resume *r, struct engine *e)
 {
+    const struct session *s = k->s;
     struct engine_arg arg = nf_session_engine(s);
 
     (void)nf_watch_section(s->mesh, NF_SECTION_LOAD, r->state.step);
     NF_TRY(nf_engine_new(&arg, s->mesh, s->device, s->bytes, e));
     NF_TRY(r->reader ? nf_resume_load(r, e) : nf_engine_load(e, s->source));
-    return nf_engine_tune(e, s->p->log.dir);
+    NF_TRY(nf_agree(s->mesh, nf_resume_choices(r, &k->choices)));
+    return nf_engine_tune(e, s->p->log.dir, &k->choices);
 }
 
 nf_status nf_train_run(nf_input *input, const void *mpi_comm, int ranks, int rank)
@@ -266,7 +268,7 @@ nf_status nf_train_run(nf_input *input, const void *mpi_comm, int ranks, int ran
     if (!status)
         status = is_finished(&k, &r, &finished);
     if (!status && !finished)
-        status = load(&s, &r, &e);
+        status = load(&k, &r, &e);
     if (!status && !finished && stop.active)
         status = stopped_early(&s, &stop);
     if (!status && !finished) {

@@ -17,3 +17,8 @@ EXTRA_DIST += %D%/resume.sh %D%/watch.sh %D%/onerror.sh
 TESTS += %D%/golden.sh
 EXTRA_DIST += %D%/golden.sh
 %D%/golden.log: src/nemafit$(EXEEXT)
+
+# kernels chosen by a GPU, handed on
+TESTS += %D%/tuning.sh
+EXTRA_DIST += %D%/tuning.sh %D%/attach.pl
+%D%/tuning.log: src/nemafit$(EXEEXT)

@@ -111,6 +111,7 @@ static double rate(struct rig *r)
 static void choices(struct rig *r)
 {
     void *bytes = NULL, *again = NULL;
+    char why[320] = "";
     size_t n = 0, m = 0;
     bool taken = false, other = true;
 
@@ -121,8 +122,14 @@ static void choices(struct rig *r)
     bool good = !nf_ops_choices(r->d, &bytes, &n) && !nf_ops_take_choices(r->d, bytes, n, &taken) && taken &&
                 !nf_ops_choices(r->d, &again, &m) && m == n && memcmp(bytes, again, n) == 0;
     tap_ok(good, "%zu bytes of choices come back as they left", n);
+    tap_ok(good && nf_ops_choices_fit(r->d, bytes, n, why), "they fit this library and this GPU");
+    if (bytes)
+        ((char *)bytes)[24] ^= 1; /* the GPU's name */
+    tap_ok(good && !nf_ops_choices_fit(r->d, bytes, n, why) && strstr(why, "they are of cuBLASLt "), "another GPU's: %s", why);
     if (bytes)
         ((char *)bytes)[8] ^= 1; /* the version */
+    tap_ok(good && !nf_ops_choices_fit(r->d, bytes, n, why) && strstr(why, "this is cuBLASLt "), "another version's: %s", why);
+    tap_ok(good && !nf_ops_choices_fit(r->d, bytes, n - 1, why) && strstr(why, "form"), "cut short: %s", why);
     tap_ok(good && !nf_ops_take_choices(r->d, bytes, n, &other) && !other, "those of another version are not taken");
     tap_ok(!nf_ops_take_choices(r->d, "nothing", 7, &other) && !other, "nor what are none");
     free(bytes);

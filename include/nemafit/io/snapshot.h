@@ -102,6 +102,20 @@ struct nf_snapshot_field {
 
 /* ---- writing ----------------------------------------------------------------------------------------------------- */
 
+/*
+ * nf_snapshot_staging_new: what writing takes beside the state, for all snapshots of a run, one at a time: some MiB of pinned
+ * host memory, a queue of its own for copies out of the device, and, with async, a copy of this rank's file (rank_bytes of
+ * nf_snapshot_size()) in pinned host memory. Without room for the copies of all ranks of a node nobody has one: snapshots are
+ * synchronous then, said by a note.
+ * Collective  world      Memory  nf_snapshot_staging_free() (local; NULL allowed), when no snapshot uses it any more
+ * Errors      agreed: NF_ENOMEM, NF_EDEVICE
+ */
+typedef struct nf_snapshot_staging nf_snapshot_staging;
+nf_status nf_snapshot_staging_new(const nf_mesh *mesh, nf_device *device, uint64_t rank_bytes, bool async,
+                                  nf_snapshot_staging **staging);
+uint64_t nf_snapshot_staging_bytes(const nf_snapshot_staging *staging); /* of host memory, on this rank */
+void nf_snapshot_staging_free(nf_snapshot_staging *staging);
+
 struct nf_snapshot_arg {
     const nf_mesh *mesh;
     const nf_lease *lease;
@@ -110,8 +124,9 @@ struct nf_snapshot_arg {
     int fields;
     const struct nf_snapshot_attachment *attachment; /* rank 0's count */
     int attachments;
-    nf_queue *queue; /* on which the state is ready */
-    bool async;      /* copy to host memory now, write behind; without room for the copy it is synchronous, said by a note */
+    nf_queue *queue;              /* on which the state is ready */
+    bool async;                   /* copy to host memory now, write behind; without a copy in the staging it is synchronous */
+    nf_snapshot_staging *staging; /* NULL: one for this snapshot alone */
     const struct nf_snapshot_watch *watch; /* NULL: nobody */
 };
 typedef struct nf_snapshot nf_snapshot;

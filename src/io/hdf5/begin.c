@@ -158,42 +158,6 @@ static nf_status keep_attachments(nf_snapshot *s, const struct nf_snapshot_arg *
 /* ---- at once, or behind the run --------------------------------------------------------------------------------------------
  */
 
-/* Memory that the system could still give; 0: it does not say. */
-static uint64_t memory_available(void)
-{
-    char line[128];
-    unsigned long long kib = 0;
-    FILE *f = fopen("/proc/meminfo", "re");
-    while (f && kib == 0 && fgets(line, sizeof line, f))
-        if (sscanf(line, "MemAvailable: %llu kB", &kib) != 1)
-            kib = 0;
-    if (f)
-        fclose(f);
-    return (uint64_t)kib << 10;
-}
-
-/* Room for the copies of all ranks of this node? The answer is the same everywhere: that of the fullest node. */
-static nf_status take_copy(nf_snapshot *s, bool *taken)
-{
-    const nf_group *node = nf_mesh_group(s->mesh, NF_NODE), *world = nf_mesh_group(s->mesh, NF_WORLD);
-    const uint64_t room = memory_available();
-    int64_t need = (int64_t)s->stream.image.size, refused = 0;
-    NF_TRY(nf_reduce_i64(node, &need, 1, NF_SUM));
-    void *copy = NULL;
-    if ((room == 0 || (uint64_t)need < room / 10 * 9) &&
-        nf_device_alloc_pinned(s->device, s->stream.image.size, "copy for a snapshot", &copy) != NF_OK)
-        nf_diagnosis_clear();
-    refused = copy == NULL;
-    NF_TRY(nf_reduce_i64(world, &refused, 1, NF_SUM));
-    if (refused && copy)
-        nf_device_release(s->device, copy, s->stream.image.size);
-    s->stream.copy = refused ? NULL : copy;
-    *taken = !refused;
-    if (refused)
-        nf_note("snapshot  no room for a copy of the state in host memory: written before the run goes on");
-    return NF_OK;
-}
-
 static void *thread_main(void *arg)
 {
     nf_snapshot *s = arg;
@@ -219,22 +183,51 @@ static void join(nf_snapshot *s)
     s->joined = s->started;
 }
 
+/* The staging that was given, or one for this snapshot alone. */
+static nf_status take_staging(nf_snapshot *s, const struct nf_snapshot_arg *arg)
+{
+    s->staging = arg->staging;
+    if (!s->staging) {
+        NF_TRY(nf_snapshot_staging_new(s->mesh, s->device, s->stream.image.size, arg->async, &s->own_staging));
+        s->staging = s->own_staging;
+    }
+    NF_CHECK(!s->staging->taken && s->staging->device == s->device);
+    s->staging->taken = true;
+    s->stream.queue = s->staging->queue;
+    s->stream.chunk = s->staging->chunk;
+    return NF_OK;
+}
+
+/* A copy of the file as the staging has room for it: on every rank, or on none. */
+static nf_status may_copy(const nf_snapshot *s, const struct nf_snapshot_arg *arg, bool *may)
+{
+    int64_t fits = arg->async && s->staging->copy && s->staging->copy_bytes >= s->stream.image.size;
+    NF_TRY(nf_reduce_i64(nf_mesh_group(s->mesh, NF_WORLD), &fits, 1, NF_MIN));
+    *may = fits != 0;
+    return NF_OK;
+}
+
 static nf_status write_out(nf_snapshot *s, const struct nf_snapshot_arg *arg)
 {
-    bool copied = false;
+    nf_event ready = NF_DONE;
+    bool copies = false;
+    NF_TRY(take_staging(s, arg));
     s->stream.block = calloc((size_t)s->stream.blocks + 1, sizeof *s->stream.block);
-    if (s->stream.block)
-        (void)nf_device_alloc_pinned(s->device, NF_H5_CHUNK, "staging of a snapshot", (void **)&s->stream.chunk);
-    NF_TRY(nf_agree(s->mesh, s->stream.chunk ? NF_OK : nf_fail(NF_ENOMEM, "no memory to write a snapshot")));
-    if (arg->async)
-        NF_TRY(take_copy(s, &copied));
-    if (!copied) {
+    nf_status status = s->stream.block ? NF_OK : nf_fail(NF_ENOMEM, "no memory to write a snapshot");
+    if (status == NF_OK)
+        status = nf_queue_record(arg->queue, &ready);
+    if (status == NF_OK)
+        status = nf_queue_wait(s->stream.queue, ready); /* the state is that behind the step, whatever runs meanwhile */
+    NF_TRY(nf_agree(s->mesh, status));
+    NF_TRY(may_copy(s, arg, &copies));
+    if (!copies) {
         (void)thread_main(s); /* its failure is told at the poll */
         return NF_OK;
     }
-    nf_status status = nf_h5_stream_gather(&s->stream, 0, s->stream.image.size, s->stream.copy);
+    s->stream.copy = s->staging->copy;
+    status = nf_h5_stream_gather(&s->stream, 0, s->stream.image.size, s->stream.copy);
     if (status == NF_OK)
-        status = nf_queue_record(arg->queue, &s->copied);
+        status = nf_queue_record(s->stream.queue, &s->copied);
     NF_TRY(nf_agree(s->mesh, status));
     if (nf_event_done(s->device, s->copied))
         start(s);
@@ -246,7 +239,6 @@ static nf_status carry_out(const struct nf_snapshot_arg *arg, nf_snapshot *s)
     const bool first = nf_mesh_rank(arg->mesh) == 0;
     NF_TRY(prepare(arg, s));
     s->device = nf_queue_device(arg->queue);
-    s->stream.queue = arg->queue;
     s->stream.watch = arg->watch;
     nf_status status = name(s);
     if (status == NF_OK && first)
@@ -316,10 +308,11 @@ void nf_snapshot_free(nf_snapshot *s)
     join(s);
     if (!s->over && s->temporary && nf_mesh_rank(s->mesh) == 0)
         (void)nf_h5_remove_dir(s->temporary);
-    if (s->stream.copy)
-        nf_device_release(s->device, s->stream.copy, s->stream.image.size);
-    if (s->stream.chunk)
-        nf_device_release(s->device, s->stream.chunk, NF_H5_CHUNK);
+    if (s->staging) {
+        (void)nf_queue_drain(s->staging->queue); /* what was given up may still copy into it */
+        s->staging->taken = false;
+    }
+    nf_snapshot_staging_free(s->own_staging);
     for (int i = 0; i < s->attachments; i++) {
         free((char *)s->attachment[i].name);
         free((void *)s->attachment[i].bytes);

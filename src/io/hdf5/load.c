@@ -42,6 +42,9 @@ static nf_status load_window(nf_snapshot_reader *r, int f, uint64_t at)
         return NF_OK;
     const size_t n = size - from < NF_H5_CHUNK ? (size_t)(size - from) : NF_H5_CHUNK;
     r->chunk_n = 0;
+    if (r->reads_chunk)
+        NF_TRY(nf_queue_drain(r->reads_chunk));
+    r->reads_chunk = NULL;
     const int err = nf_h5_pread(r->fd, r->chunk, n, from);
     if (err > 0)
         return nf_fail_errno(err, r->path, "cannot read a tensor");
@@ -65,7 +68,7 @@ static nf_status read_bytes(nf_snapshot_reader *r, int f, uint64_t at, uint64_t 
         const uint64_t left = r->chunk_at + r->chunk_n - at, some = n < left ? n : left;
         if (queue) {
             NF_TRY(nf_copy(queue, to, r->chunk + (at - r->chunk_at), (size_t)some));
-            NF_TRY(nf_queue_drain(queue)); /* before the window is used again */
+            r->reads_chunk = queue; /* waited for before the window is used again */
         } else {
             memcpy(to, r->chunk + (at - r->chunk_at), (size_t)some);
         }
@@ -284,16 +287,37 @@ static nf_status plan(struct loading *l, const struct nf_snapshot_field *field, 
     return NF_OK;
 }
 
+/* Through pinned memory, if the queue is a GPU's. */
+static nf_status carry_out(const struct loading *l, nf_queue *queue)
+{
+    nf_snapshot_reader *r = l->r;
+    nf_device *device = nf_queue_device(queue);
+    unsigned char *own = r->chunk;
+    void *window;
+    NF_TRY(nf_device_alloc_pinned(device, NF_H5_CHUNK, "staging of a snapshot", &window));
+    r->chunk = window;
+    r->chunk_n = 0;
+    nf_status status = NF_OK;
+    for (int64_t i = 0; i < l->jobs && status == NF_OK; i++)
+        status = read_bytes(r, l->job[i].file, l->job[i].at, l->job[i].bytes, l->job[i].to, queue);
+    if (r->reads_chunk) {
+        const nf_status drained = nf_queue_drain(queue);
+        status = status == NF_OK ? drained : status;
+        r->reads_chunk = NULL;
+    }
+    r->chunk = own;
+    r->chunk_n = 0;
+    nf_device_release(device, window, NF_H5_CHUNK);
+    return status;
+}
+
 nf_status nf_snapshot_load(nf_snapshot_reader *r, const nf_mesh *mesh, const struct nf_snapshot_field *field, int fields,
                            nf_queue *queue)
 {
     struct loading l = {.r = r};
     nf_status status = nf_agree(mesh, plan(&l, field, fields));
-    if (status == NF_OK) {
-        for (int64_t i = 0; i < l.jobs && status == NF_OK; i++)
-            status = read_bytes(r, l.job[i].file, l.job[i].at, l.job[i].bytes, l.job[i].to, queue);
-        status = nf_agree(mesh, status);
-    }
+    if (status == NF_OK)
+        status = nf_agree(mesh, l.jobs ? carry_out(&l, queue) : NF_OK);
     free(l.names.order);
     free(l.used);
     free(l.job);

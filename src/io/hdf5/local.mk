@@ -13,6 +13,7 @@ libnf_a_SOURCES += \
 	%D%/file.c \
 	%D%/dir.c \
 	%D%/plan.c \
+	%D%/staging.c \
 	%D%/stream.c \
 	%D%/begin.c \
 	%D%/commit.c \

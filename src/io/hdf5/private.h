@@ -6,7 +6,7 @@
  *   manifest, manifest_parse           the table of a snapshot <-> its text; pure
  *   image, types, rank_file, shown     HDF5 files as libhdf5 lays them out, in memory: it never touches the disk
  *   file, dir                          checked writing and reading; names, room, removal
- *   plan, stream, begin, commit        writing
+ *   plan, staging, stream, begin, commit  writing
  *   check, open, verify, load          reading
  *   lease, list, prune                 the run directory
  */
@@ -161,6 +161,17 @@ nf_status nf_h5_plan_make(const nf_mesh *mesh, const struct nf_snapshot_field *f
 void nf_h5_plan_free(struct nf_h5_plan *plan);
 const nf_named *nf_h5_named(const struct nf_snapshot_field *field, int fields, int source, nf_dtype *dtype);
 
+/* ---- staging.c: what writing takes beside the state -------------------------------------------------------------------- */
+
+struct nf_snapshot_staging {
+    nf_device *device;
+    nf_queue *queue;     /* for copies out of the device */
+    unsigned char *copy; /* pinned; NULL: none */
+    uint64_t copy_bytes;
+    unsigned char *chunk; /* [NF_H5_CHUNK] pinned */
+    bool taken;           /* by a snapshot under way */
+};
+
 /* ---- stream.c: one rank's file on its way to the disk ----------------------------------------------------------------------
  */
 
@@ -176,17 +187,17 @@ struct nf_h5_stream {
     struct nf_h5_image image;
     struct nf_h5_part *part; /* by place */
     int64_t parts;
-    nf_queue *queue;     /* for `data` */
-    unsigned char *copy; /* the whole file as it will be; NULL: chunk by chunk from `data` */
-    unsigned char *chunk;
-    uint32_t *block; /* [blocks] checksums */
+    nf_queue *queue;      /* for `data` */
+    unsigned char *copy;  /* the whole file as it will be; NULL: chunk by chunk from `data` */
+    unsigned char *chunk; /* both of the staging */
+    uint32_t *block;      /* [blocks] checksums */
     int64_t blocks;
     uint32_t crc;
     struct nf_h5_fault fault;
     nf_status status; /* of a copy out of the device */
     double seconds_write, seconds_verify;
 };
-/* Bytes [at, at + n) of the file, enqueued to out (zeroed memory). */
+/* Bytes [at, at + n) of the file to out: what is not of a tensor now, the rest enqueued. */
 nf_status nf_h5_stream_gather(struct nf_h5_stream *s, uint64_t at, size_t n, unsigned char *out);
 /* Create, write, fsync, read back. Leaves fault or status. With a copy it calls neither MPI nor HDF5 nor the queue. */
 void nf_h5_stream_run(struct nf_h5_stream *s);
@@ -202,6 +213,7 @@ struct nf_snapshot {
     struct nf_snapshot_attachment *attachment; /* rank 0: copies */
     int attachments;
     struct nf_h5_stream stream;
+    nf_snapshot_staging *staging, *own_staging; /* own: nobody gave one */
     nf_event copied;
     bool started, joined, over; /* a thread runs; it has ended; committed or given up */
     pthread_t thread;
@@ -225,6 +237,7 @@ struct nf_snapshot_reader {
     int file, fd; /* the rank file that is open; -1 */
     unsigned char *chunk;
     uint64_t chunk_at, chunk_n; /* what lies in it, of `file` */
+    nf_queue *reads_chunk;      /* has copies out of it that may not be over; NULL: none */
 };
 static inline int64_t nf_h5_blocks(uint64_t size)
 {

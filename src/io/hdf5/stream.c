@@ -36,9 +36,22 @@ static size_t overlap(const struct nf_h5_part *p, uint64_t at, size_t n, uint64_
     return end > *from ? (size_t)(end - *from) : 0;
 }
 
+/* Zero what lies between the parts: HDF5 writes over some of it. */
+static void clear_gaps(const struct nf_h5_stream *s, uint64_t at, size_t n, unsigned char *out)
+{
+    uint64_t done = at, from;
+    for (int64_t i = find(s, at); i < s->parts && s->part[i].at < at + n; i++) {
+        const size_t bytes = overlap(&s->part[i], at, n, &from);
+        memset(out + (done - at), 0, (size_t)(from - done));
+        done = from + bytes;
+    }
+    memset(out + (done - at), 0, (size_t)(at + n - done));
+}
+
 nf_status nf_h5_stream_gather(struct nf_h5_stream *s, uint64_t at, size_t n, unsigned char *out)
 {
     uint64_t from;
+    clear_gaps(s, at, n, out);
     nf_h5_image_lay(&s->image, at, n, out);
     for (int64_t i = find(s, at); i < s->parts && s->part[i].at < at + n; i++) {
         const size_t bytes = overlap(&s->part[i], at, n, &from);
@@ -79,7 +92,6 @@ static bool write_all(struct nf_h5_stream *s, int fd)
         const size_t n = s->image.size - at < NF_H5_CHUNK ? (size_t)(s->image.size - at) : NF_H5_CHUNK;
         const unsigned char *bytes = s->copy ? s->copy + at : s->chunk;
         if (!s->copy) {
-            memset(s->chunk, 0, n);
             s->status = nf_h5_stream_gather(s, at, n, s->chunk);
             if (s->status == NF_OK)
                 s->status = nf_queue_drain(s->queue);

@@ -3,10 +3,11 @@
  * lt_tuning.c: the algorithm of each shape chosen by timing what the heuristic offers. Other algorithms give other bits, so
  * what was chosen belongs to the run: it leaves the plug-in as bytes and comes back in a later process.
  *
- * The bytes: struct head, then a struct choice for each shape.
+ * The bytes: struct head, then a struct choice for each shape; little-endian, no padding (doc/snapshot.md).
  */
 #include "lt.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum { ROUNDS = 5 };
@@ -15,6 +16,7 @@ struct head {
     char magic[8];
     uint64_t version; /* of cuBLASLt: its algorithms are numbers that only it knows */
     uint64_t count;
+    char gpu[104]; /* the kind it was timed on: some algorithms share the work out over all multiprocessors */
 };
 static const char magic[8] = "nflt  2";
 
@@ -128,12 +130,25 @@ static size_t size(void)
     return sizeof(struct head) + n * sizeof(struct choice);
 }
 
+/* This process's GPU, as the head names it. */
+static void name_gpu(char out[sizeof((struct head *)0)->gpu])
+{
+    struct cudaDeviceProp p;
+    int ordinal;
+
+    memset(out, 0, sizeof((struct head *)0)->gpu);
+    if (cudaGetDevice(&ordinal) == cudaSuccess && cudaGetDeviceProperties(&p, ordinal) == cudaSuccess)
+        snprintf(out, sizeof((struct head *)0)->gpu, "%.64s, %d multiprocessors", p.name, p.multiProcessorCount);
+    cudaGetLastError();
+}
+
 static void save(void *out)
 {
     struct head head = {.version = cublasLtGetVersion(), .count = (size() - sizeof head) / sizeof(struct choice)};
     char *at = (char *)out + sizeof head;
 
     memcpy(head.magic, magic, sizeof magic);
+    name_gpu(head.gpu);
     memcpy(out, &head, sizeof head);
     for (int i = 0; i < nf_lt.plans; i++) {
         struct choice c = {.shape = nf_lt.plan[i].shape, .algo = nf_lt.plan[i].algo};
@@ -144,17 +159,47 @@ static void save(void *out)
     }
 }
 
+/* Are these choices at all? Then *head is theirs. */
+static bool read_head(const void *bytes, size_t n, struct head *head)
+{
+    if (n < sizeof *head)
+        return false;
+    memcpy(head, bytes, sizeof *head);
+    return memcmp(head->magic, magic, sizeof magic) == 0 && head->count <= NF_LT_PLANS &&
+           n == sizeof *head + head->count * sizeof(struct choice) && head->gpu[sizeof head->gpu - 1] == 0;
+}
+
+/* "cuBLASLt 13.0.2", which counts as 130002 */
+static int name_version(char *out, size_t size, uint64_t v)
+{
+    return snprintf(out, size, "cuBLASLt %d.%d.%d", (int)(v / 10000), (int)(v / 100 % 100), (int)(v % 100));
+}
+
+static bool fits(const void *bytes, size_t n, char *why, size_t size)
+{
+    char then[40], now[40], gpu[sizeof((struct head *)0)->gpu];
+    struct head head;
+
+    name_gpu(gpu);
+    if (!read_head(bytes, n, &head)) {
+        snprintf(why, size, "they are not in this program's form");
+        return false;
+    }
+    name_version(then, sizeof then, head.version);
+    name_version(now, sizeof now, cublasLtGetVersion());
+    if (head.version == cublasLtGetVersion() && strcmp(head.gpu, gpu) == 0)
+        return true;
+    snprintf(why, size, "they are of %s on %s, this is %s on %s", then, head.gpu, now, gpu);
+    return false;
+}
+
 static nf_status restore(const void *bytes, size_t n, bool *taken)
 {
     const char *at = (const char *)bytes + sizeof(struct head);
     struct head head;
 
     *taken = false;
-    if (n < sizeof head)
-        return NF_OK;
-    memcpy(&head, bytes, sizeof head);
-    if (memcmp(head.magic, magic, sizeof magic) != 0 || head.version != cublasLtGetVersion() || head.count > NF_LT_PLANS ||
-        n != sizeof head + head.count * sizeof(struct choice))
+    if (!read_head(bytes, n, &head) || head.version != cublasLtGetVersion())
         return NF_OK;
     for (uint64_t i = 0; i < head.count; i++, at += sizeof(struct choice)) {
         cublasLtMatmulHeuristicResult_t checked;
@@ -165,7 +210,7 @@ static nf_status restore(const void *bytes, size_t n, bool *taken)
         if (cublasLtMatmulAlgoCheck(nf_lt.handle, p->desc, p->a, p->b, p->c, p->d, &c.algo, &checked) !=
                 CUBLAS_STATUS_SUCCESS ||
             checked.workspaceSize > NF_CUDA_GEMM_WORKSPACE)
-            continue; /* another kind of GPU: it is timed again */
+            continue; /* another kind of GPU: its own heuristic's choice stays */
         p->algo = c.algo;
         p->chosen = true;
     }
@@ -175,4 +220,4 @@ static nf_status restore(const void *bytes, size_t n, bool *taken)
 
 extern const struct nf_gpu_tuning nf_cuda_tuning_table;
 const struct nf_gpu_tuning nf_cuda_tuning_table = {
-    .undecided = undecided, .choose = choose, .bytes = size, .save = save, .restore = restore};
+    .undecided = undecided, .choose = choose, .bytes = size, .save = save, .fits = fits, .restore = restore};

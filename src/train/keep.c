@@ -251,8 +251,8 @@ nf_status nf_keeper_take(struct keeper *k, bool last)
     if (k->newest == k->state->step && !k->state->evaluation_due)
         return NF_OK;
     status = begin(k, k->s->p->snapshot.async && !last);
-    if (!status)
-        status = finish(k, last || !k->s->p->snapshot.async);
+    if (!status && (last || !k->s->p->snapshot.async)) /* else at a later step boundary */
+        status = finish(k, true);
     return answer(k, status, k->state->step, last);
 }
 

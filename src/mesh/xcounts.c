@@ -9,20 +9,6 @@
 
 #include <string.h>
 
-/* Put d into the token's sorted destinations; false if it is there already. */
-static bool insert(int32_t *where, int *n, int32_t d)
-{
-    int at = *n;
-    while (at > 0 && where[at - 1] > d)
-        at--;
-    if (at > 0 && where[at - 1] == d)
-        return false;
-    memmove(where + at + 1, where + at, (size_t)(*n - at) * sizeof *where);
-    where[at] = d;
-    ++*n;
-    return true;
-}
-
 nf_status nf_xcounts_check(const nf_xplan *plan)
 {
     const int k = plan->shape.k;
@@ -34,10 +20,45 @@ nf_status nf_xcounts_check(const nf_xplan *plan)
     return NF_OK;
 }
 
+/* The rank that owns an expert, without a division for each: exact as long as both are below 2^20. */
+struct owners {
+    uint64_t factor;
+};
+
+static struct owners owners_of(int local)
+{
+    return (struct owners){(((uint64_t)1 << 40) + (uint64_t)local - 1) / (uint64_t)local};
+}
+
+static int owner(struct owners o, int32_t id)
+{
+    return (int)((uint64_t)id * o.factor >> 40);
+}
+
+/* Destinations of one token into `where`, ascending; returns their number. Sets of up to 64 ranks are words, a part of the
+ * ranks after the other. */
+static int choose(const int32_t *ids, int k, struct owners o, int ranks, int32_t *where)
+{
+    int n = 0;
+
+    for (int first = 0; first < ranks; first += 64) {
+        uint64_t set = 0;
+        for (int j = 0; j < k; j++) {
+            const int d = ids[j] < 0 ? -1 : owner(o, ids[j]) - first;
+            if (d >= 0 && d < 64)
+                set |= (uint64_t)1 << d;
+        }
+        for (; set; set &= set - 1)
+            where[n++] = first + __builtin_ctzll(set);
+    }
+    return n;
+}
+
 /* Destinations of every token into `where`, and their numbers into mine [chunks][P][2]. */
 static void destinations(nf_xplan *plan, int32_t *mine)
 {
-    const int k = plan->shape.k, ranks = plan->x->ep->size, local = nf_x_local_experts(plan->x->ep, &plan->shape);
+    const int k = plan->shape.k, ranks = plan->x->ep->size;
+    const struct owners o = owners_of(nf_x_local_experts(plan->x->ep, &plan->shape));
     const bool all = nf_x_sends_all(plan->x->ep, &plan->shape);
 
     memset(mine, 0, (size_t)plan->shape.chunks * (size_t)ranks * 2 * sizeof *mine);
@@ -46,18 +67,16 @@ static void destinations(nf_xplan *plan, int32_t *mine)
         int32_t *where = plan->host_where + t * plan->slots;
         int32_t *count = mine + t / plan->chunk_tokens * ranks * 2;
         int n = 0;
-        for (int d = 0; all && d < ranks; d++, n++) {
-            where[n] = d;
-            count[2 * d]++;
-        }
-        for (int j = 0; j < k; j++) {
-            if (ids[j] == -1)
-                continue;
-            int d = ids[j] / local;
-            if (!all && insert(where, &n, d))
-                count[2 * d]++;
-            count[2 * d + 1]++;
-        }
+        if (all)
+            for (; n < ranks; n++)
+                where[n] = n;
+        else
+            n = choose(ids, k, o, ranks, where);
+        for (int i = 0; i < n; i++)
+            count[2 * where[i]]++;
+        for (int j = 0; j < k; j++)
+            if (ids[j] >= 0)
+                count[2 * owner(o, ids[j]) + 1]++;
         for (; n < plan->slots; n++)
             where[n] = -1;
     }

@@ -14,7 +14,7 @@ static nf_status shape_check(const nf_exchange *x, const struct nf_xshape *s)
     if (!nf_x_transport(x, s))
         return nf_fail(NF_ENOTIMPL, "dispatch 'fused' needs peer windows; this transport has none");
     NF_CHECK(s->tokens >= 0 && s->width >= 0 && s->k >= 1 && s->chunks >= 1 && s->row_pad >= 1 && s->recv_factor > 0);
-    NF_CHECK(s->experts >= ep->size && s->experts % ep->size == 0 && s->k <= s->experts);
+    NF_CHECK(s->experts >= ep->size && s->experts % ep->size == 0 && s->k <= s->experts && s->experts < 1 << 20);
     NF_CHECK((double)nf_x_chunk_tokens(s) * ep->size * s->k < INT32_MAX && (double)s->tokens * ep->size < INT32_MAX);
     return NF_OK;
 }

@@ -307,10 +307,10 @@ static void all_experts(struct bench *b)
         int64_t K, N;
     } shapes[] = {{"16 x 1536 rows, 2688 -> 1856", 16, NULL, 1536, 2688, 1856},
                   {"16 uneven, 24576 rows, 2688 -> 1856", 16, uneven, 0, 2688, 1856},
-                  {"16 uneven, 24576 rows, 1856 -> 2688", 16, uneven, 0, 1856, 2688},
                   {"16 x 2048 rows, 2048 -> 1536", 16, NULL, 2048, 2048, 1536},
-                  {"16 x 2048 rows, 768 -> 2048", 16, NULL, 2048, 768, 2048},
-                  {"128 x 256 rows, 2048 -> 1536", 128, NULL, 256, 2048, 1536}};
+                  {"128 x 256 rows, 2048 -> 1536", 128, NULL, 256, 2048, 1536},
+                  {"16 uneven, 24576 rows, 1856 -> 2688", 16, uneven, 0, 1856, 2688},
+                  {"16 x 2048 rows, 768 -> 2048", 16, NULL, 2048, 768, 2048}};
 
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
         for (int k = 0; k < 3; k++) {

@@ -59,13 +59,16 @@ nf_status nf_cuda_batched_rows(const struct nf_cuda_experts *x, bool dgrad, cons
 {
     const int64_t cols = call->cols * (!dgrad && nf_cuda_gated(&x->arg->act) ? 2 : 1), depth = call->depth;
     const bool bf16 = in->dtype == NF_BF16;
+    const bool finished =
+        dgrad ? nf_cuda_dgrad_finishes(call->pre.data, x->arg) : nf_cuda_forward_finishes(call->pre.data, x->arg);
+    const nf_dtype type = finished ? NF_F32 : in->dtype;
     struct nf_carving c = x->scratch;
     struct batch b;
     void *packed;
 
     NF_TRY(begin(x, in->dim[0], w->dim[0], &c, &b));
     NF_TRY(pack(x, &b, in, NULL, &c, &packed));
-    float *product = nf_carve(&c, (size_t)(b.experts * b.each * cols) * sizeof *product);
+    void *product = nf_carve(&c, (size_t)(b.experts * b.each * cols) * nf_real_size(type));
     if (!product)
         return nf_cuda_fail(NF_EBUG, "%s: more scratch than the size function promised", x->op);
     const struct nf_gemm g = {.m = b.each,
@@ -78,7 +81,7 @@ nf_status nf_cuda_batched_rows(const struct nf_cuda_experts *x, bool dgrad, cons
                               .d = product,
                               .ldd = cols,
                               .type = in->dtype,
-                              .out = NF_F32,
+                              .out = type,
                               .trans_b = dgrad == x->arg->in_out,
                               .batch = b.experts,
                               .stride_a = b.each * depth,
@@ -86,6 +89,8 @@ nf_status nf_cuda_batched_rows(const struct nf_cuda_experts *x, bool dgrad, cons
                               .stride_d = b.each * cols};
     NF_TRY(nf_cuda_gemm(x->queue, x->op, &g, b.workspace));
     *over = b.over;
+    if (!finished)
+        return launched(x->op, nf_cuda_scatter_rows(call->out, product, (int)cols, &b.entries, bf16, stream_of(x->queue)));
     return launched(x->op, dgrad ? nf_cuda_finish_dgrad(call, &b.entries, product, bf16, stream_of(x->queue))
                                  : nf_cuda_finish_forward(call, &b.entries, product, bf16, stream_of(x->queue)));
 }

@@ -60,6 +60,17 @@ __global__ void __launch_bounds__(THREADS) gather(T *to, nf_cuda_operand from, i
     }
 }
 
+template <int V, typename T>
+__global__ void __launch_bounds__(THREADS) scatter(nf_cuda_matrix to, const T *from, int cols, nf_cuda_entries s)
+{
+    for (int i = blockIdx.x; i < s.count; i += gridDim.x) {
+        const int r = row_of(s, i);
+        T *y = (T *)to.data + (r < 0 ? 0 : r) * to.ld;
+        for (int c = (int)threadIdx.x * V; r >= 0 && c < cols; c += THREADS * V)
+            nf_store<V>(y + c, nf_load<V>(from + (int64_t)i * cols + c));
+    }
+}
+
 __device__ constexpr bool has_gate(int kind)
 {
     return kind == NF_ACT_SWIGLU || kind == NF_ACT_SWIGLU_CLAMP;
@@ -194,6 +205,17 @@ cudaError_t gather_by_width(T *to, nf_cuda_operand from, int cols, const nf_cuda
     return cudaGetLastError();
 }
 
+template <typename T>
+cudaError_t scatter_by_width(nf_cuda_matrix to, const T *from, int cols, const nf_cuda_entries *s, cudaStream_t stream)
+{
+    constexpr int V = 16 / sizeof(T);
+    const bool wide = cols % V == 0 && to.ld % V == 0 && (uintptr_t)to.data % 16 == 0;
+
+    if (s->count && cols)
+        (wide ? scatter<V, T> : scatter<1, T>)<<<nf_blocks(s->count, 1), THREADS, 0, stream>>>(to, from, cols, *s);
+    return cudaGetLastError();
+}
+
 } // namespace
 
 extern "C" cudaError_t nf_cuda_place_rows(int32_t *row, int32_t *over, const struct nf_cuda_groups *groups, int experts,
@@ -210,6 +232,13 @@ extern "C" cudaError_t nf_cuda_gather_rows(void *to, struct nf_cuda_operand from
 {
     return bf16_rows ? gather_by_width((bf16 *)to, from, cols, entries, weight, s)
                      : gather_by_width((float *)to, from, cols, entries, weight, s);
+}
+
+extern "C" cudaError_t nf_cuda_scatter_rows(struct nf_cuda_matrix to, const void *from, int cols,
+                                            const struct nf_cuda_entries *entries, bool bf16_rows, cudaStream_t s)
+{
+    return bf16_rows ? scatter_by_width(to, (const bf16 *)from, cols, entries, s)
+                     : scatter_by_width(to, (const float *)from, cols, entries, s);
 }
 
 extern "C" cudaError_t nf_cuda_finish_forward(const struct nf_cuda_rows *call, const struct nf_cuda_entries *entries,

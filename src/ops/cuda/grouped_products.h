@@ -2,7 +2,8 @@
 /*
  * grouped_products.h: the experts' layers as products of cuBLASLt, for the back ends 'eager' (grouped_eager.c: a product a
  * group, counts read on the host) and 'batched' (grouped_batched.c: one batch for all experts, each padded to the same rows).
- * Products are made in fp32 and finished by the kernels here, so that results are rounded once, as by our own kernels.
+ * Products that something follows are made in fp32 and finished by the kernels here, so that results are rounded once, as by
+ * our own kernels.
  */
 #ifndef NF_OPS_CUDA_GROUPED_PRODUCTS_H
 #define NF_OPS_CUDA_GROUPED_PRODUCTS_H
@@ -35,6 +36,9 @@ cudaError_t nf_cuda_place_rows(int32_t *row, int32_t *over, const struct nf_cuda
 /* to [count, cols] dense = weight (NULL: 1) from, row by row; zeros for entries that are no row. */
 cudaError_t nf_cuda_gather_rows(void *to, struct nf_cuda_operand from, int cols, const struct nf_cuda_entries *entries,
                                 const float *weight, bool bf16, cudaStream_t stream);
+/* The other way: rows of `to` = from [count, cols] dense; entries that are no row are left out. */
+cudaError_t nf_cuda_scatter_rows(struct nf_cuda_matrix to, const void *from, int cols, const struct nf_cuda_entries *entries,
+                                 bool bf16, cudaStream_t stream);
 /* What follows a product [count, columns] in fp32: as struct nf_cuda_rows says, its groups apart; dot has one part. */
 cudaError_t nf_cuda_finish_forward(const struct nf_cuda_rows *call, const struct nf_cuda_entries *entries, const float *product,
                                    bool bf16, cudaStream_t stream);

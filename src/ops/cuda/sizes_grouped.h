@@ -4,8 +4,8 @@
  *
  *   grouped   own kernels: next to nothing
  *   eager     the product of one group in fp32, where something follows it; a group may have all rows
- *   batched   rows packed to the same number for each expert, and their products in fp32. That number follows from the shape:
- *             the rows that there is room for, shared out evenly. Rows of an expert beyond it go to the own kernels.
+ *   batched   rows packed to the same number for each expert, and their products. That number follows from the shape: the rows
+ *             that there is room for, shared out evenly. Rows of an expert beyond it go to the own kernels.
  */
 #ifndef NEMAFIT_OPS_CUDA_SIZES_GROUPED_H
 #define NEMAFIT_OPS_CUDA_SIZES_GROUPED_H
@@ -37,10 +37,11 @@ static inline size_t nf_cuda_products_scratch(nf_in in, int64_t cols, int64_t ex
     if (arg->backend == NF_EXPERTS_EAGER)
         return nf_part(NF_CUDA_GEMM_WORKSPACE) + (finished ? nf_part((size_t)(rows * cols) * sizeof(float)) : 0);
     return nf_part(NF_CUDA_GEMM_WORKSPACE) + nf_cuda_batch_lists(rows, experts, groups) +
-           nf_part((size_t)(packed * in->dim[1]) * nf_real_size(in->dtype)) + nf_part((size_t)(packed * cols) * sizeof(float));
+           nf_part((size_t)(packed * in->dim[1]) * nf_real_size(in->dtype)) +
+           nf_part((size_t)(packed * cols) * (finished ? sizeof(float) : nf_real_size(in->dtype)));
 }
 
-/* Whether an eager product is the result, or has something behind it. */
+/* Whether a product is the result, or has something behind it: then it is made in fp32. */
 static inline bool nf_cuda_forward_finishes(bool pre, const struct nf_grouped_arg *arg)
 {
     return arg->act.kind != NF_ACT_NONE || pre || arg->row_weight || (arg->bias && arg->bias->data);

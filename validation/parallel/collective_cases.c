@@ -303,6 +303,8 @@ void collective_cases(struct world *w, MPI_Comm comm, int64_t longest)
         if (ranks % ep != 0)
             continue;
         need(nf_mesh_new(&comm, ep, w->device, &mesh));
+        nf_mark mark = nf_arena_mark(w->run);
+        need(nf_mesh_reserve(mesh, w->run)); /* for world and edp; sums over ep take their own */
         for (int axis = NF_WORLD; axis <= NF_EDP; axis++) {
             if (axis == NF_WORLD ? ep > 1 : nf_group_size(nf_mesh_group(mesh, axis)) == 1 && ranks > 1)
                 continue;
@@ -317,5 +319,6 @@ void collective_cases(struct world *w, MPI_Comm comm, int64_t longest)
             in_pieces(w, mesh, longest);
         }
         nf_mesh_free(mesh);
+        nf_arena_reset(w->run, NF_LOW, mark);
     }
 }

@@ -9,7 +9,8 @@
 
 enum { COLLECTIVE_LONG = 1000003 };
 
-/* For every ep that divides the ranks of comm; one sum of `longest` numbers. Collective over comm. */
+/* For every ep that divides the ranks of comm; one sum of `longest` numbers. Collective over comm; on a GPU the world's arenas
+ * need 128 MiB. */
 void collective_cases(struct world *w, MPI_Comm comm, int64_t longest);
 
 /* Numbers first .. first + n - 1 of a rank; and their sum over the group as it is defined, from `was` if that is not NULL. */

@@ -235,7 +235,7 @@ static void repeated(struct world *w, const nf_mesh *mesh)
 }
 
 /* What the dry run of the same rank counts is what the real one takes. */
-static void as_planned(struct world *w, const nf_mesh *mesh, int ep)
+static void as_planned(struct world *w, nf_mesh *mesh, int ep)
 {
     struct given g = given_new(RANDOM, nf_mesh_rank(mesh), true, NF_F32, NARROW, NARROW);
     nf_device *device;
@@ -256,6 +256,7 @@ static void as_planned(struct world *w, const nf_mesh *mesh, int ep)
             nf_mark run = nf_arena_mark(here->run), step = nf_arena_mark(here->step);
             nf_exchange *x;
             nf_xplan *plan;
+            need(nf_mesh_reserve(i ? twin : mesh, here->run));
             need(nf_exchange_new(i ? twin : mesh, &x));
             nf_exchange_reserve(x, &g.c.shape);
             need(nf_exchange_commit(x, here->run));

@@ -22,7 +22,7 @@ int main(void)
     if (!device)
         return 0;
     MPI_Comm_size(comm, &ranks);
-    struct world w = world_open_on(device, (size_t)64 << 20);
+    struct world w = world_open_on(device, (size_t)192 << 20);
     need(nf_mesh_new(&comm, ranks, device, &mesh));
     const bool nccl = strncmp(nf_mesh_transport(mesh), "NCCL", 4) == 0;
     tap_note("%s", nf_mesh_transport(mesh));

@@ -68,14 +68,14 @@ static void add_rows(struct letters *l, const struct nf_trip *t, const struct nf
         add(l, of->ids + at * t->k, (size_t)(n * t->k) * sizeof *of->ids, peer);
 }
 
-static nf_status post(nf_queue *queue, const struct nf_trip *t, const struct letters *out, const struct letters *in)
+static nf_status post(nf_queue *queue, const struct nf_trip *t, const struct letters *going, const struct letters *coming)
 {
     nf_gpu_peers *peers;
 
     NF_TRY(nf_comm_nccl_peers(t->ep, &peers));
-    if (out->n + in->n == 0)
+    if (going->n + coming->n == 0)
         return NF_OK;
-    return t->x->mesh->gpu->exchange(peers, nf_queue_native(queue), out->at, out->n, in->at, in->n);
+    return t->x->mesh->gpu->exchange(peers, nf_queue_native(queue), going->at, going->n, coming->at, coming->n);
 }
 
 /* n rows to place `to` of others, with what belongs to them: what one sends to oneself. */
@@ -117,7 +117,7 @@ static nf_status gather(nf_queue *queue, const struct nf_trip *t, struct nf_gpu_
 }
 
 /* Tokens by destination: those of others into staging, one's own into the window. */
-static nf_status pack(nf_queue *queue, const struct nf_trip *t, struct letters *out)
+static nf_status pack(nf_queue *queue, const struct nf_trip *t, struct letters *going)
 {
     const struct nf_rows *packed = &t->x->at.packed[t->turn], *in = &t->x->at.in[t->turn];
     const nf_xplan *p = t->plan;
@@ -147,14 +147,14 @@ static nf_status pack(nf_queue *queue, const struct nf_trip *t, struct letters *
             break;
         }
         NF_TRY(gather(queue, t, &g, from, at, n));
-        add_rows(out, t, packed, at, n, d);
+        add_rows(going, t, packed, at, n, d);
         at += n;
     }
     return flush(queue, t, &g);
 }
 
 /* Nothing is listed: the chunk as it lies goes to everybody. */
-static nf_status spread(nf_queue *queue, const struct nf_trip *t, struct letters *out)
+static nf_status spread(nf_queue *queue, const struct nf_trip *t, struct letters *going)
 {
     const int64_t n = t->slice.tokens;
     struct nf_rows lie = {(void *)t->rows, (float *)t->side, (int32_t *)t->plan->given + t->slice.token0 * t->k, NULL};
@@ -166,7 +166,7 @@ static nf_status spread(nf_queue *queue, const struct nf_trip *t, struct letters
         NF_TRY(nf_copy_2d(queue, lie.rows, t->row, t->rows, t->stride, t->row, (size_t)n));
     }
     for (int i = 1; i < t->ep->size; i++)
-        add_rows(out, t, &lie, 0, n, (t->ep->rank + i) % t->ep->size);
+        add_rows(going, t, &lie, 0, n, (t->ep->rank + i) % t->ep->size);
     return NF_OK;
 }
 
@@ -175,15 +175,15 @@ static nf_status out(nf_queue *queue, struct nf_trip *t, nf_event *event)
     const struct nf_gpu_comm *gpu = t->x->mesh->gpu;
     const struct nf_rows *window = &t->x->at.in[t->turn];
     const int64_t count = nf_xwindow_count(t->plan, &t->slice);
-    struct letters out = {.at = t->x->nccl.out}, in = {.at = t->x->nccl.in};
+    struct letters going = {.at = t->x->nccl.out}, coming = {.at = t->x->nccl.in};
 
-    NF_TRY((nf_x_sends_all(t->ep, &t->plan->shape) ? spread : pack)(queue, t, &out));
+    NF_TRY((nf_x_sends_all(t->ep, &t->plan->shape) ? spread : pack)(queue, t, &going));
     for (int i = 1; i < t->ep->size; i++) {
         const int s = (t->ep->rank + t->ep->size - i) % t->ep->size;
         const struct nf_span from = nf_xwindow_received(t->plan, &t->slice, s);
-        add_rows(&in, t, window, from.begin, from.end - from.begin, s);
+        add_rows(&coming, t, window, from.begin, from.end - from.begin, s);
     }
-    NF_TRY(post(queue, t, &out, &in));
+    NF_TRY(post(queue, t, &going, &coming));
     if (!t->side)
         NF_TRY(nf_fill_zero(queue, window->side, (size_t)(count * t->k) * sizeof *window->side));
     NF_TRY(gpu->localize(nf_queue_native(queue), window->ids, count * t->k, t->first, t->local));
@@ -194,7 +194,7 @@ static nf_status out(nf_queue *queue, struct nf_trip *t, nf_event *event)
 static nf_status back(nf_queue *queue, struct nf_trip *t, nf_event *event)
 {
     const struct nf_rows *home = &t->x->at.home[t->turn], partial = {.rows = (void *)t->rows, .side = (float *)t->side};
-    struct letters out = {.at = t->x->nccl.out}, in = {.at = t->x->nccl.in};
+    struct letters going = {.at = t->x->nccl.out}, coming = {.at = t->x->nccl.in};
 
     for (int i = 0; i < t->ep->size; i++) {
         const int r = (t->ep->rank + i) % t->ep->size;
@@ -204,10 +204,10 @@ static nf_status back(nf_queue *queue, struct nf_trip *t, nf_event *event)
             NF_TRY(keep(queue, t, home, place, &partial, t->row, from.begin, from.end - from.begin));
             continue;
         }
-        add_rows(&out, t, &partial, from.begin, from.end - from.begin, r);
-        add_rows(&in, t, home, place, sent.end - sent.begin, r);
+        add_rows(&going, t, &partial, from.begin, from.end - from.begin, r);
+        add_rows(&coming, t, home, place, sent.end - sent.begin, r);
     }
-    NF_TRY(post(queue, t, &out, &in));
+    NF_TRY(post(queue, t, &going, &coming));
     return nf_queue_record(queue, event);
 }
 

@@ -12,18 +12,9 @@ namespace
 
 enum { THREADS = 256 };
 
-template <typename T> struct matrix {
-    T *data;
-    int64_t stride;
-};
-template <typename T> matrix<T> matrix_of(nf_in t)
-{
-    return t ? matrix<T>{(T *)t->data, t->stride[0]} : matrix<T>{NULL, 0};
-}
-
 template <int V, typename T, typename W>
-__global__ void __launch_bounds__(THREADS) forward(matrix<T> stream, matrix<T> y, float *rstd, matrix<T> prev, matrix<T> branch,
-                                                   const W *w, int n, double eps, bool round_xhat)
+__global__ void __launch_bounds__(THREADS) forward(nf_strided<T> stream, nf_strided<T> y, float *rstd, nf_strided<T> prev,
+                                                   nf_strided<T> branch, const W *w, int n, double eps, bool round_xhat)
 {
     const int64_t row = blockIdx.x;
     const T *p = prev.data + row * prev.stride;
@@ -73,8 +64,8 @@ __global__ void __launch_bounds__(THREADS) forward(matrix<T> stream, matrix<T> y
 
 template <int V, typename T, typename W>
 __global__ void __launch_bounds__(THREADS)
-    backward(matrix<T> dstream, bool accumulate, float *part, matrix<T> dy, matrix<T> stream, const float *rstd, const W *w,
-             int64_t rows, int n, int64_t run)
+    backward(nf_strided<T> dstream, bool accumulate, float *part, nf_strided<T> dy, nf_strided<T> stream, const float *rstd,
+             const W *w, int64_t rows, int n, int64_t run)
 {
     extern __shared__ float dw[]; /* [n]: a thread's own columns alone */
     const int64_t first = blockIdx.x * run, last = first + run < rows ? first + run : rows;
@@ -130,8 +121,8 @@ nf_status run_forward(nf_queue *q, nf_in stream, nf_in y, float *rstd, nf_in pre
     const int64_t rows = prev->dim[0], n = prev->dim[1];
     if (rows == 0 || n == 0)
         return NF_OK;
-    const matrix<T> s = matrix_of<T>(branch ? stream : NULL), o = matrix_of<T>(y), p = matrix_of<T>(prev),
-                    b = matrix_of<T>(branch);
+    const nf_strided<T> s = nf_strided_of<T>(branch ? stream : NULL), o = nf_strided_of<T>(y), p = nf_strided_of<T>(prev),
+                        b = nf_strided_of<T>(branch);
     constexpr int V = sizeof(T) == 2 ? 8 : 4;
     if (nf_packable(y, V) && nf_packable(prev, V) && nf_packable(branch, V) && nf_packable(branch ? stream : NULL, V) &&
         nf_packable(w, V))
@@ -153,9 +144,9 @@ nf_status run_backward(nf_queue *q, nf_in dstream, bool accumulate, nf_grad dw, 
     const bool packs = nf_packable(dstream, V) && nf_packable(dy, V) && nf_packable(stream, V) && nf_packable(w, V);
     const auto kernel = packs ? backward<V, T, W> : backward<1, T, W>;
     NF_SHARED("add_norm_bwd", kernel, shared);
-    kernel<<<(unsigned)count, THREADS, shared, nf_stream(q)>>>(matrix_of<T>(dstream), accumulate, dw.t.data ? part : NULL,
-                                                               matrix_of<T>(dy), matrix_of<T>(stream), rstd, (const W *)w->data,
-                                                               rows, (int)n, run);
+    kernel<<<(unsigned)count, THREADS, shared, nf_stream(q)>>>(nf_strided_of<T>(dstream), accumulate, dw.t.data ? part : NULL,
+                                                               nf_strided_of<T>(dy), nf_strided_of<T>(stream), rstd,
+                                                               (const W *)w->data, rows, (int)n, run);
     const nf_status s = nf_launched("add_norm_bwd");
     return s ? s : nf_cuda_add_parts(q, "add_norm_bwd", dw, n, 1, part, count);
 }

@@ -29,15 +29,6 @@ __device__ __forceinline__ bool reaches(const tokens &s, int64_t from, int64_t t
     return from >= t / s.len * s.len && (!s.segment || s.segment[from] == s.segment[t]);
 }
 
-template <typename T> struct matrix {
-    T *data;
-    int64_t stride;
-};
-template <typename T> matrix<T> matrix_of(nf_in t)
-{
-    return {(T *)t->data, t->stride[0]};
-}
-
 struct taps {
     const void *w, *b;
     bool w_half, b_half;
@@ -90,7 +81,7 @@ __device__ __forceinline__ void step(float (&a)[V], bool (&there)[K], float (&x)
 
 /* The K - 1 inputs before token t, zeros where there are none */
 template <int V, int K, typename T>
-__device__ __forceinline__ void history(float (&x)[K][V], const matrix<T> &from, int64_t t, int64_t c)
+__device__ __forceinline__ void history(float (&x)[K][V], const nf_strided<T> &from, int64_t t, int64_t c)
 {
 #pragma unroll
     for (int m = 1; m < K; m++) { /* step() moves them down first */
@@ -105,7 +96,7 @@ __device__ __forceinline__ void history(float (&x)[K][V], const matrix<T> &from,
 }
 
 template <int V, int K, typename T>
-__global__ void __launch_bounds__(128) forward(matrix<T> y, matrix<T> x, taps p, tokens s, int64_t channels)
+__global__ void __launch_bounds__(128) forward(nf_strided<T> y, nf_strided<T> x, taps p, tokens s, int64_t channels)
 {
     const int64_t c = ((int64_t)blockIdx.x * 128 + threadIdx.x) * V, first = (int64_t)blockIdx.y * PART;
     if (c >= channels)
@@ -127,7 +118,7 @@ __global__ void __launch_bounds__(128) forward(matrix<T> y, matrix<T> x, taps p,
 
 template <int V, int K, typename T>
 __global__ void __launch_bounds__(128)
-    backward(matrix<T> dx, float *part, matrix<T> dy, matrix<T> x, taps p, tokens s, int64_t channels)
+    backward(nf_strided<T> dx, float *part, nf_strided<T> dy, nf_strided<T> x, taps p, tokens s, int64_t channels)
 {
     const int64_t c = ((int64_t)blockIdx.x * 128 + threadIdx.x) * V, first = (int64_t)blockIdx.y * PART;
     if (c >= channels)
@@ -230,7 +221,8 @@ template <int K, typename T> nf_status run_forward(nf_queue *q, nf_in y, nf_in x
     constexpr int V = K <= 4 ? 4 : 2;
     const bool packs = nf_packable(x, V) && nf_packable(y, V);
     const auto kernel = packs ? forward<V, K, T> : forward<1, K, T>;
-    kernel<<<grid(C, packs ? V : 1, s.T), 128, 0, nf_stream(q)>>>(matrix_of<T>(y), matrix_of<T>(x), taps_of(w, b), s, C);
+    kernel<<<grid(C, packs ? V : 1, s.T), 128, 0, nf_stream(q)>>>(nf_strided_of<T>(y), nf_strided_of<T>(x), taps_of(w, b), s,
+                                                                  C);
     return nf_launched("conv_silu");
 }
 
@@ -247,8 +239,8 @@ nf_status run_backward(nf_queue *q, nf_in dx, nf_grad dw, nf_grad db, nf_in dy, 
         constexpr int V = K <= 4 ? 4 : 2;
         const bool packs = nf_packable(x, V) && nf_packable(dx, V) && nf_packable(dy, V);
         const auto kernel = packs ? backward<V, K, T> : backward<1, K, T>;
-        kernel<<<grid(C, packs ? V : 1, s.T), 128, 0, nf_stream(q)>>>(matrix_of<T>(dx), sums ? part : NULL, matrix_of<T>(dy),
-                                                                      matrix_of<T>(x), taps_of(w, b), s, C);
+        kernel<<<grid(C, packs ? V : 1, s.T), 128, 0, nf_stream(q)>>>(
+            nf_strided_of<T>(dx), sums ? part : NULL, nf_strided_of<T>(dy), nf_strided_of<T>(x), taps_of(w, b), s, C);
         const nf_status status = nf_launched("conv_silu_bwd");
         if (status)
             return status;

@@ -11,18 +11,9 @@ namespace
 
 enum { WARPS = 8 };
 
-template <typename T> struct matrix {
-    T *data;
-    int64_t stride;
-};
-template <typename T> matrix<T> matrix_of(nf_in t)
-{
-    return t ? matrix<T>{(T *)t->data, t->stride[0]} : matrix<T>{NULL, 0};
-}
-
 template <int V, typename T, typename W>
-__global__ void __launch_bounds__(32 * WARPS)
-    forward(matrix<T> o, float *rstd, matrix<T> y, matrix<T> z, const W *w, int64_t rows, int groups, int n, double eps)
+__global__ void __launch_bounds__(32 * WARPS) forward(nf_strided<T> o, float *rstd, nf_strided<T> y, nf_strided<T> z,
+                                                      const W *w, int64_t rows, int groups, int n, double eps)
 {
     const int lane = threadIdx.x % 32;
     const int64_t item = (int64_t)blockIdx.x * WARPS + threadIdx.x / 32;
@@ -102,8 +93,8 @@ __device__ void backward_group(T *dy, T *dz, T *again, float *sums, const T *d_o
 
 template <int V, typename T, typename W>
 __global__ void __launch_bounds__(32 * WARPS)
-    backward(matrix<T> dy, matrix<T> dz, matrix<T> again, float *part, matrix<T> d_o, matrix<T> y, matrix<T> z,
-             const float *rstd, const W *w, int64_t rows, int groups, int n, int64_t run)
+    backward(nf_strided<T> dy, nf_strided<T> dz, nf_strided<T> again, float *part, nf_strided<T> d_o, nf_strided<T> y,
+             nf_strided<T> z, const float *rstd, const W *w, int64_t rows, int groups, int n, int64_t run)
 {
     extern __shared__ float shared[]; /* [warps, n] */
     const int group = blockIdx.y, warp = threadIdx.x / 32, warps = blockDim.x / 32;
@@ -138,7 +129,7 @@ nf_status run_forward(nf_queue *q, nf_in o, float *rstd, nf_in y, nf_in z, nf_in
     const bool packs = n % V == 0 && nf_packable(o, V) && nf_packable(y, V) && nf_packable(z, V) && nf_packable(w, V);
     const auto kernel = packs ? forward<V, T, W> : forward<1, T, W>;
     kernel<<<(unsigned)nf_ceil_div(rows * groups, WARPS), 32 * WARPS, 0, nf_stream(q)>>>(
-        matrix_of<T>(o), rstd, matrix_of<T>(y), matrix_of<T>(z), (const W *)w->data, rows, groups, (int)n, eps);
+        nf_strided_of<T>(o), rstd, nf_strided_of<T>(y), nf_strided_of<T>(z), (const W *)w->data, rows, groups, (int)n, eps);
     return nf_launched("gated_norm");
 }
 
@@ -157,8 +148,8 @@ nf_status run_backward(nf_queue *q, nf_in dy, nf_in dz, nf_in again, nf_grad dw,
     const auto kernel = packs ? backward<V, T, W> : backward<1, T, W>;
     NF_SHARED("gated_norm_bwd", kernel, shared);
     kernel<<<dim3((unsigned)count, (unsigned)groups), 32 * warps, shared, nf_stream(q)>>>(
-        matrix_of<T>(dy), matrix_of<T>(dz), matrix_of<T>(again), dw.t.data ? part : NULL, matrix_of<T>(d_o), matrix_of<T>(y),
-        matrix_of<T>(z), rstd, (const W *)w->data, rows, groups, (int)n, run);
+        nf_strided_of<T>(dy), nf_strided_of<T>(dz), nf_strided_of<T>(again), dw.t.data ? part : NULL, nf_strided_of<T>(d_o),
+        nf_strided_of<T>(y), nf_strided_of<T>(z), rstd, (const W *)w->data, rows, groups, (int)n, run);
     const nf_status s = nf_launched("gated_norm_bwd");
     return s ? s : nf_cuda_add_parts(q, "gated_norm_bwd", dw, n * groups, 1, part, count);
 }

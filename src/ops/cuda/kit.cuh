@@ -140,6 +140,16 @@ static inline bool nf_packable(nf_in t, int v)
     return ok;
 }
 
+/* A matrix whose rows may lie apart, as kernels take it; of NULL: no data. */
+template <typename T> struct nf_strided {
+    T *data;
+    int64_t stride;
+};
+template <typename T> nf_strided<T> nf_strided_of(nf_in t)
+{
+    return t ? nf_strided<T>{(T *)t->data, t->stride[0]} : nf_strided<T>{NULL, 0};
+}
+
 /* ---- sums -------------------------------------------------------------------------------------------------------------- */
 
 template <typename S> __device__ __forceinline__ S nf_warp_sum(S x)

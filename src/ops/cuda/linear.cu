@@ -15,15 +15,6 @@ extern "C" {
 namespace
 {
 
-template <typename T> struct matrix {
-    T *data;
-    int64_t stride;
-};
-template <typename T> matrix<T> matrix_of(nf_in t)
-{
-    return t ? matrix<T>{(T *)t->data, t->stride[0]} : matrix<T>{NULL, 0};
-}
-
 struct vector {
     const void *data;
     bool half;
@@ -42,8 +33,8 @@ __host__ __device__ constexpr bool gated(int kind)
 
 /* value [T, N] += bias (kept if asked); y = act(value) + add, [T, n]. P: type of value, Y: of y. They may be one matrix. */
 template <int V, int KIND, typename P, typename Y>
-__global__ void __launch_bounds__(256) finish(matrix<Y> y, matrix<P> value, bool keep, vector bias, matrix<Y> add, int64_t rows,
-                                              int64_t n, float alpha, float limit)
+__global__ void __launch_bounds__(256) finish(nf_strided<Y> y, nf_strided<P> value, bool keep, vector bias, nf_strided<Y> add,
+                                              int64_t rows, int64_t n, float alpha, float limit)
 {
     const int64_t across = n / V, count = rows * across;
     for (int64_t item = (int64_t)blockIdx.x * 256 + threadIdx.x; item < count; item += (int64_t)gridDim.x * 256) {
@@ -71,8 +62,8 @@ __global__ void __launch_bounds__(256) finish(matrix<Y> y, matrix<P> value, bool
 
 /* dx = b act'(pre) + add, again = act(pre); b [T, n] of dx's type, which it may be where nothing is gated */
 template <int V, int KIND, typename X, typename P, typename A>
-__global__ void __launch_bounds__(256) derive(matrix<X> dx, matrix<A> again, matrix<X> b, matrix<P> pre, matrix<X> add,
-                                              int64_t rows, int64_t n, float alpha, float limit)
+__global__ void __launch_bounds__(256) derive(nf_strided<X> dx, nf_strided<A> again, nf_strided<X> b, nf_strided<P> pre,
+                                              nf_strided<X> add, int64_t rows, int64_t n, float alpha, float limit)
 {
     const int64_t across = n / V, count = rows * across;
     for (int64_t item = (int64_t)blockIdx.x * 256 + threadIdx.x; item < count; item += (int64_t)gridDim.x * 256) {
@@ -116,7 +107,7 @@ __global__ void __launch_bounds__(256) derive(matrix<X> dx, matrix<A> again, mat
 
 /* Sums of columns over the rows of a part */
 template <typename T>
-__global__ void __launch_bounds__(256) column_parts(float *part, matrix<T> x, int64_t rows, int64_t n, int64_t run)
+__global__ void __launch_bounds__(256) column_parts(float *part, nf_strided<T> x, int64_t rows, int64_t n, int64_t run)
 {
     const int64_t col = (int64_t)blockIdx.x * 256 + threadIdx.x, first = blockIdx.y * run;
     if (col >= n)
@@ -138,7 +129,7 @@ nf_status run_finish(nf_queue *q, nf_in y, nf_in value, bool keep, vector bias, 
     const bool packs = nf_packable(y, V) && nf_packable(value, V) && nf_packable(add, V) && n % V == 0;
     const auto kernel = packs ? finish<V, KIND, P, Y> : finish<1, KIND, P, Y>;
     kernel<<<nf_blocks(rows * n / (packs ? V : 1), 256), 256, 0, nf_stream(q)>>>(
-        matrix_of<Y>(y), matrix_of<P>(value), keep, bias, matrix_of<Y>(add), rows, n, act->alpha, act->limit);
+        nf_strided_of<Y>(y), nf_strided_of<P>(value), keep, bias, nf_strided_of<Y>(add), rows, n, act->alpha, act->limit);
     return nf_launched("linear");
 }
 
@@ -153,8 +144,8 @@ nf_status run_derive(nf_queue *q, nf_in dx, nf_in again, nf_in b, nf_in pre, nf_
                        nf_packable(add, V);
     const auto kernel = packs ? derive<V, KIND, X, P, A> : derive<1, KIND, X, P, A>;
     kernel<<<nf_blocks(rows * n / (packs ? V : 1), 256), 256, 0, nf_stream(q)>>>(
-        matrix_of<X>(dx), matrix_of<A>(again), matrix_of<X>(b), matrix_of<P>(pre), matrix_of<X>(add), rows, n, act->alpha,
-        act->limit);
+        nf_strided_of<X>(dx), nf_strided_of<A>(again), nf_strided_of<X>(b), nf_strided_of<P>(pre), nf_strided_of<X>(add), rows,
+        n, act->alpha, act->limit);
     return nf_launched("linear_dgrad");
 }
 
@@ -231,9 +222,9 @@ extern "C" nf_status nf_cuda_linear_wgrad(nf_queue *q, nf_grad dw, nf_grad db, n
         NF_CARVE(&c, float, part, parts *N);
         const dim3 grid((unsigned)nf_ceil_div(N, 256), (unsigned)parts);
         if (dy->dtype == NF_F32)
-            column_parts<<<grid, 256, 0, nf_stream(q)>>>(part, matrix_of<float>(dy), T, N, run);
+            column_parts<<<grid, 256, 0, nf_stream(q)>>>(part, nf_strided_of<float>(dy), T, N, run);
         else
-            column_parts<<<grid, 256, 0, nf_stream(q)>>>(part, matrix_of<bf16>(dy), T, N, run);
+            column_parts<<<grid, 256, 0, nf_stream(q)>>>(part, nf_strided_of<bf16>(dy), T, N, run);
         nf_status s = nf_launched("linear_wgrad");
         if (!s)
             s = nf_cuda_add_parts(q, "linear_wgrad", db, N, 1, part, parts);

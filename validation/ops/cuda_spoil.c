@@ -155,7 +155,7 @@ void cuda_spoil(const struct cuda_trial *t, const struct cuda_arg *a, const void
     double sum = 0;
 
     if ((type != NF_F32 && type != NF_BF16 && type != NF_F64) || v.n > MOST)
-        return; /* whole numbers are held to their bits; the large shapes of an op would only take long */
+        return; /* whole numbers are mostly held to their bits; the large shapes of an op would only take long */
     v.cols = v.x->nd > 1 ? v.x->dim[v.x->nd - 1] : v.n;
     v.bad = malloc(a->bytes + 1);
     if (!v.bad)

@@ -130,6 +130,9 @@ bool cuda_near(const struct cuda_trial *t, const struct cuda_arg *a, const void 
 /* cuda_spoil.c: makes an output wrong in several ways, one after the other, and counts how often cuda_near sees it. */
 void cuda_spoil(const struct cuda_trial *t, const struct cuda_arg *a, const void *got);
 
+/* Ends the program with "Bail out!" if a status is an error; memory, or such an end. */
+void cuda_must(nf_status s, const char *what);
+void *cuda_grab(size_t bytes);
 /* Every argument of a side as it is before a call */
 nf_status cuda_place(struct cuda_trial *t, int side);
 

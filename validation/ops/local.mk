@@ -21,7 +21,7 @@ check_PROGRAMS += %D%/t_state
 %C%_t_state_SOURCES = %D%/t_state.c %D%/ref.h
 check_PROGRAMS += %D%/t_mend_blas
 %C%_t_mend_blas_SOURCES = %D%/t_mend_blas.c
-nf_op_table = %D%/cuda_table.c %D%/cudarig.c %D%/cudarig.h %D%/cuda_compare.c %D%/cuda_repeat.c %D%/cuda_spoil.c %D%/cuda_rows.h \
+nf_op_table = %D%/cuda_table.c %D%/cudarig.c %D%/cuda_trial.c %D%/cudarig.h %D%/cuda_compare.c %D%/cuda_repeat.c %D%/cuda_spoil.c %D%/cuda_rows.h \
 	%D%/cuda_flat.c %D%/cuda_attention.c %D%/cuda_grouped.c %D%/cuda_linear.c %D%/cuda_norms.c %D%/cuda_optim.c \
 	%D%/cuda_order.c %D%/cuda_route.c %D%/cuda_ssd.c %D%/cuda_tokens.c
 check_PROGRAMS += %D%/t_cuda %D%/t_op_bounds

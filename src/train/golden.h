@@ -67,6 +67,9 @@ nf_status nf_golden_open(const nf_mesh *mesh, const char *dir, struct golden *g)
 nf_status nf_golden_check(const struct golden *g, const nf_model *model);
 void nf_golden_close(struct golden *g);
 
+/* golden_steps.c: all figures of one pass, printed and held to bounds; rows: this rank's. Collective. */
+nf_status nf_golden_repeat(struct golden *g, struct row_buffers *rows);
+
 /* nf_run.observe: compares a hidden state of this rank's rows. */
 nf_status nf_golden_hidden(void *golden, int index, const nf_tensor *hidden);
 nf_status nf_golden_logits(struct golden *g, const nf_tensor *hidden);

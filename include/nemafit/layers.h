@@ -39,7 +39,8 @@ typedef struct nf_run {
      * instead (comparisons of two precisions: a near tie may fall otherwise in the other). NULL: neither */
     int32_t *choices;
     bool choices_given;
-    /* Shown every tensor of the residual stream (goldens); NULL: nobody looks. index 0 = embedding ... L = after the last norm.
+    /* Shown every tensor of the residual stream (goldens), again from the first if the forward is repeated; NULL: nobody looks.
+     * index 0 = embedding ... L = after the last norm.
      */
     nf_status (*observe)(void *ctx, int index, const nf_tensor *hidden);
     void *observe_ctx;

@@ -135,11 +135,10 @@ struct nf_slice {
     bool last;              /* of its chunk */
     int64_t token0, tokens; /* of the chunk, on this rank */
 };
-/* Number of slices, the same on all ranks of ep. Transports over host counts wait for them here; windows answer `chunks`. */
+/* Number of slices, the same on all ranks of ep. Transports over host counts wait for them here; windows answer `chunks`
+ * (nf_exchange_overflowed()). */
 nf_status nf_xplan_slices(nf_queue *queue, nf_xplan *plan, int *slices);
 struct nf_slice nf_xplan_slice(const nf_xplan *plan, int slice);
-/* Device word, not 0 if the planned slices did not hold everything (windows only; else NULL). */
-const int32_t *nf_xplan_overflow(const nf_xplan *plan);
 int64_t nf_xplan_overflow_slices(const nf_xplan *plan); /* slices beyond the chunks, for the log */
 
 /* Send rows [tokens, width] (stride ld elements) and side [tokens, k] (NULL: zeros; on all ranks or on none) of one slice: of
@@ -169,6 +168,20 @@ struct nf_returned {
 };
 /* Valid from the back events of all slices of the chunk until the next-but-one chunk. */
 struct nf_returned nf_xplan_returned(const nf_xplan *plan, int chunk);
+
+/*
+ * Transports that plan without counts on the host (dispatch 'fused' through peer windows) run one slice a chunk, and say
+ * afterwards whether that held everything. The forward that did not is of no use: it is repeated with plans that count on the
+ * host.
+ *
+ * nf_exchange_may_overflow: can that happen with any of the shapes reserved? The same on all ranks.
+ * nf_exchange_overflowed: did it, on any rank, since the last call? Work of the queue, and what it waited for, is asked about.
+ * One host wait, and none if it cannot happen. Collective over world. Errors  NF_EBUG: an id was of no expert.
+ * nf_exchange_count_on_host: plans made from now on count on the host, or no longer do.
+ */
+bool nf_exchange_may_overflow(const nf_exchange *x);
+nf_status nf_exchange_overflowed(nf_queue *queue, nf_exchange *x, bool *overflowed);
+void nf_exchange_count_on_host(nf_exchange *x, bool on);
 
 struct nf_traffic {
     uint64_t dispatch, combine, gather, reduce; /* bytes sent by this rank since the start */

@@ -198,6 +198,17 @@ static void check_attention(nf_input *input)
                           "attention = 'cudnn' is for bf16, and model.dtype = 'fp32'");
 }
 
+/* Windows are memory of GPUs. */
+static void check_dispatch(nf_input *input)
+{
+    const struct nf_params *p = &input->params;
+    if (p->parallel.dispatch == NF_FUSED && p->backend.device == NF_DEVICE_CPU && is_fine(input, "parallel", "dispatch") &&
+        is_fine(input, "backend", "device"))
+        nf_input_complain(input, "parallel", "dispatch",
+                          "Change dispatch to 'alltoall', which sends the same rows, or device to 'cuda'.",
+                          "dispatch = 'fused' is for GPUs, and device = 'cpu'");
+}
+
 /* The same directory, as far as spelling tells. */
 static bool same_path(const char *a, const char *b)
 {
@@ -265,6 +276,7 @@ void nf_check(nf_input *input, bool needs_all)
     check_optim(input);
     check_types(input);
     check_attention(input);
+    check_dispatch(input);
     check_output(input);
     check_snapshot(input);
 }

@@ -19,7 +19,6 @@
     .group = group_name, .key = key_name, .kind = KIND(member), .offset = offsetof(struct nf_params, member)
 #define ROW(g, k) FIELD(g.k, #g, #k)
 
-#define GPU "GPUs"
 #define MTP "multi-token prediction"
 #define BENCHMARK "the benchmark"
 #define HUGE_INT 9.3e18 /* above every int64: no bound */
@@ -33,7 +32,7 @@ static const struct nf_choice formats[] = {
 static const struct nf_choice shards[] = {
     {"none", NF_SHARD_NONE, NULL}, {"state", NF_SHARD_STATE, "sharding"}, {"full", NF_SHARD_FULL, "sharding"}, {0}};
 static const struct nf_choice dispatches[] = {
-    {"allgather", NF_ALLGATHER, NULL}, {"alltoall", NF_ALLTOALL, NULL}, {"fused", NF_FUSED, GPU}, {0}};
+    {"allgather", NF_ALLGATHER, NULL}, {"alltoall", NF_ALLTOALL, NULL}, {"fused", NF_FUSED, NULL}, {0}};
 static const struct nf_choice gates[] = {
     {"router", NF_GATE_ROUTER, NULL}, {"random", NF_GATE_RANDOM, NULL}, {"contiguous", NF_GATE_CONTIGUOUS, NULL}, {0}};
 static const struct nf_choice aux_modes[] = {

@@ -23,5 +23,9 @@ const char *nf_call_name(enum nf_call call);
 const char *nf_axis_name(enum nf_axis axis);
 
 void nf_beat_call(const nf_group *group, enum nf_call call);
+/* Number of the collective begun last, 0 without a watchdog. Seconds that a kernel may wait for a peer: longer than the
+ * watchdog waits in any section. */
+uint64_t nf_beat_number(const nf_mesh *mesh);
+double nf_beat_patience(const nf_mesh *mesh);
 
 #endif

@@ -8,6 +8,8 @@
 
 #include <stdlib.h>
 
+#include "nemafit/log.h"
+
 nf_status nf_exchange_new(const nf_mesh *mesh, nf_exchange **result)
 {
     nf_exchange *x = calloc(1, sizeof *x);
@@ -20,15 +22,25 @@ nf_status nf_exchange_new(const nf_mesh *mesh, nf_exchange **result)
     return NF_OK;
 }
 
+const struct nf_xtransport *nf_x_by_counts(const nf_exchange *x)
+{
+    return x->mesh->shares_gpu ? &nf_x_staged : &nf_x_nccl;
+}
+
+bool nf_x_windowed(const nf_exchange *x, const struct nf_xshape *shape)
+{
+    return shape->dispatch == NF_FUSED && x->on_device && x->ep->size > 1 && x->mesh->windows;
+}
+
 const struct nf_xtransport *nf_x_transport(const nf_exchange *x, const struct nf_xshape *shape)
 {
-    if (shape->dispatch == NF_FUSED)
+    if (shape->dispatch == NF_FUSED && !x->on_device)
         return NULL;
     if (x->ep->size == 1)
         return &nf_x_alone;
     if (!x->on_device)
         return &nf_x_host;
-    return x->mesh->shares_gpu ? &nf_x_staged : &nf_x_nccl;
+    return nf_x_windowed(x, shape) && !x->by_host ? &nf_x_peer : nf_x_by_counts(x);
 }
 
 void *nf_x_take(struct nf_taker *from, size_t bytes)
@@ -53,6 +65,16 @@ static void use(nf_exchange *x, const struct nf_xtransport *via)
         x->used[i] = via;
 }
 
+/* Whatever the routing is. */
+static bool sure_to_fit(const nf_group *ep, const struct nf_xshape *shape)
+{
+    const struct nf_xshape all = {
+        .tokens = shape->tokens, .k = shape->k, .experts = shape->experts, .chunks = shape->chunks, .dispatch = NF_ALLGATHER};
+
+    return nf_x_row_cap(ep, shape) >= nf_x_row_cap(ep, &all) &&
+           nf_x_expert_rows_cap(ep, shape) >= nf_x_expert_rows_cap(ep, &all);
+}
+
 void nf_exchange_reserve(nf_exchange *x, const struct nf_xshape *shape)
 {
     const size_t row = nf_x_row_bytes(shape), band = (size_t)shape->k * sizeof(float);
@@ -61,6 +83,12 @@ void nf_exchange_reserve(nf_exchange *x, const struct nf_xshape *shape)
     const size_t ranks = (size_t)x->ep->size;
 
     use(x, nf_x_transport(x, shape));
+    x->detour = x->detour || (shape->dispatch == NF_FUSED && ranks > 1 && !nf_x_windowed(x, shape));
+    if (x->used[0] == &nf_x_peer && !sure_to_fit(x->ep, shape)) {
+        x->may_overflow = true;
+        use(x, nf_x_by_counts(x)); /* what repeats a forward */
+    }
+    enlarge(&x->most.tiles, (size_t)nf_window_tiles(nf_x_chunk_tokens(shape), shape->chunks) * ranks * 2 * sizeof(int32_t));
     enlarge(&x->most.rows, cap * row);
     enlarge(&x->most.home_rows, home * row);
     enlarge(&x->most.home_side, home * band);
@@ -76,22 +104,35 @@ void nf_exchange_reserve(nf_exchange *x, const struct nf_xshape *shape)
     enlarge(&x->most.packed_side, nf_x_sends_all(x->ep, shape) ? 0 : packed * band);
 }
 
-/* What layers read. */
+/* What layers read, and with it what a transport needs beside it. */
+static void lay(nf_exchange *x, struct nf_pieces *p)
+{
+    for (int i = 0; i < 2; i++) {
+        struct nf_rows *in = &x->at.in[i], *home = &x->at.home[i];
+        in->rows = nf_x_piece(p, x->most.rows);
+        in->side = nf_x_piece(p, x->most.side);
+        in->ids = nf_x_piece(p, x->most.side);
+        in->count = nf_x_piece(p, sizeof *in->count);
+        home->rows = nf_x_piece(p, x->most.home_rows);
+        home->side = nf_x_piece(p, x->most.home_side);
+    }
+    x->zeros = nf_x_piece(p, x->most.zeros);
+    for (int i = 0; i < NF_X_TRANSPORTS && x->used[i]; i++)
+        if (x->used[i]->lay)
+            x->used[i]->lay(x, p);
+}
+
 static nf_status windows(nf_exchange *x, nf_arena *run)
 {
     struct nf_taker from = {run, NF_LOW, "exchange windows", NF_OK};
+    struct nf_pieces p = {0};
 
-    for (int i = 0; i < 2; i++) {
-        struct nf_rows *in = &x->at.in[i], *home = &x->at.home[i];
-        in->rows = nf_x_take(&from, x->most.rows);
-        in->side = nf_x_take(&from, x->most.side);
-        in->ids = nf_x_take(&from, x->most.side);
-        in->count = nf_x_take(&from, sizeof *in->count);
-        home->rows = nf_x_take(&from, x->most.home_rows);
-        home->side = nf_x_take(&from, x->most.home_side);
-    }
-    x->zeros = nf_x_take(&from, x->most.zeros);
-    return from.status;
+    lay(x, &p);
+    x->block = nf_x_take(&from, p.at);
+    NF_TRY(from.status);
+    p = (struct nf_pieces){.base = x->block};
+    lay(x, &p);
+    return NF_OK;
 }
 
 nf_status nf_exchange_commit(nf_exchange *x, nf_arena *run)
@@ -106,6 +147,11 @@ nf_status nf_exchange_commit(nf_exchange *x, nf_arena *run)
     for (int i = 0; i < NF_X_TRANSPORTS && x->used[i]; i++)
         if (x->used[i]->commit)
             NF_TRY(x->used[i]->commit(x, run));
+    if (x->detour)
+        nf_note("exchange  dispatch 'fused': ranks that share experts are on several nodes, or their GPUs cannot reach each "
+                "other's "
+                "memory; rows travel by %s",
+                x->used[0]->name);
     x->committed = true;
     return NF_OK;
 }

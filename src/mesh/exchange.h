@@ -10,6 +10,7 @@
  *
  *   xalone.c     a group of one                                     xhost.c    host memory over MPI (walk: xsend.c, xreturn.c)
  *   xstaged.c    device memory over MPI, through pinned memory     xnccl.c    device memory over NCCL
+ *   xpeer.c      device memory of peers, written into by kernels
  *
  * All lists are in chunk order; `pairs` are arrays [chunks][P] of numbers between this rank and each rank of ep.
  */
@@ -58,6 +59,13 @@ struct nf_trip {
     int32_t first, local; /* this rank's experts */
 };
 
+/* Pieces of one block; with base NULL only their sum (xdevice.c). */
+struct nf_pieces {
+    char *base;
+    size_t at;
+};
+void *nf_x_piece(struct nf_pieces *p, size_t bytes);
+
 /*
  * A transport. Arguments are checked; on a virtual mesh or a dry queue only commit is called, whose arena then counts. On a
  * device layers read and write device memory, whatever the transport does between.
@@ -68,6 +76,8 @@ struct nf_xtransport {
      * elsewhere, and counts the bytes of its trips itself. */
     bool host_counts;
     bool device_list; /* plans have their list on the device too */
+    /* Its pieces of the block of windows, or with no base their sizes. NULL: none. */
+    void (*lay)(nf_exchange *x, struct nf_pieces *p);
     /* What it needs besides the windows x->at, for x->most. NULL: nothing. Called once. */
     nf_status (*commit)(nf_exchange *x, nf_arena *run);
     void (*free)(nf_exchange *x); /* may be NULL; also after a commit that failed */
@@ -78,8 +88,8 @@ struct nf_xtransport {
     nf_status (*back)(nf_queue *queue, struct nf_trip *trip, nf_event *event);
 };
 
-extern const struct nf_xtransport nf_x_alone, nf_x_host, nf_x_staged, nf_x_nccl;
-enum { NF_X_TRANSPORTS = 4 }; /* that can serve one exchange */
+extern const struct nf_xtransport nf_x_alone, nf_x_host, nf_x_staged, nf_x_nccl, nf_x_peer;
+enum { NF_X_TRANSPORTS = 5 }; /* that can serve one exchange */
 
 struct nf_exchange {
     nf_mesh *mesh;
@@ -88,8 +98,12 @@ struct nf_exchange {
     bool on_device;
     const struct nf_xtransport *used[NF_X_TRANSPORTS]; /* by the shapes reserved */
     struct {                                           /* bytes, the largest of all shapes reserved */
-        size_t rows, side, packed, packed_side, home_rows, home_side, zeros, counts, chunk_rows, chunk_side;
+        size_t rows, side, packed, packed_side, home_rows, home_side, zeros, counts, chunk_rows, chunk_side, tiles;
     } most;
+    bool detour;           /* 'fused' without windows */
+    bool may_overflow;     /* windows that plan without host counts may be too small */
+    bool by_host;          /* plans are made for the transport with host counts */
+    void *block;           /* of the windows: the same layout on all ranks */
     struct nf_xbuffers at; /* what layers read: windows and homes; and packed, where it is of the same memory */
     struct nf_window window[2];
     struct nf_home home[2];
@@ -109,6 +123,13 @@ struct nf_exchange {
     struct {
         struct nf_gpu_message *out, *in; /* of one trip */
     } nccl;
+    struct {
+        void *control, *counts[2], *tiles; /* pieces of the block */
+        int32_t *overflow, *overflow_host; /* device, pinned */
+        void *opened[NF_WINDOW_RANKS];     /* blocks of the others */
+        bool open;
+        struct nf_gpu_windows windows;
+    } peer;
 };
 
 struct nf_xplan {
@@ -131,13 +152,18 @@ struct nf_xplan {
     int64_t *window;      /* [chunks] received rows of one pass */
     int32_t *passes;      /* [chunks] */
     int slices;
-    bool counted;
+    int32_t *table;          /* windows: nf_window_table() numbers a chunk, on the device */
+    bool counted, uncounted; /* on the host; windows: not yet on the device */
     nf_event event;
-    const int32_t *overflow; /* nf_xplan_overflow() */
 };
+
+/* Windows (xpeer.c): their part of a plan. */
+size_t nf_xpeer_table_bytes(const nf_group *ep, const struct nf_xshape *shape);
 
 /* Who serves a shape, on every rank of ep alike; NULL: nobody can (exchange.c). */
 const struct nf_xtransport *nf_x_transport(const nf_exchange *x, const struct nf_xshape *shape);
+bool nf_x_windowed(const nf_exchange *x, const struct nf_xshape *shape); /* through windows, unless it is repeated */
+const struct nf_xtransport *nf_x_by_counts(const nf_exchange *x);        /* on a device, by counts of the host */
 
 /* Shapes (xshape.c). */
 int nf_x_local_experts(const nf_group *ep, const struct nf_xshape *shape);
@@ -158,13 +184,6 @@ struct nf_taker {
     nf_status status;
 };
 void *nf_x_take(struct nf_taker *from, size_t bytes);
-
-/* Pieces of one block; with base NULL only their sum (xdevice.c). */
-struct nf_pieces {
-    char *base;
-    size_t at;
-};
-void *nf_x_piece(struct nf_pieces *p, size_t bytes);
 
 /* On a device (xdevice.c): ids as the host's copy, for which it waits; `where` and the list as the device's. */
 nf_status nf_xdevice_ids(nf_queue *queue, nf_xplan *plan);

@@ -7,6 +7,7 @@
 #ifndef NEMAFIT_MESH_GPU_COMM_H
 #define NEMAFIT_MESH_GPU_COMM_H
 
+#include "gpu_window.h"
 #include "nemafit/gpu.h"
 
 typedef struct nf_gpu_peers nf_gpu_peers; /* a communicator over one group, with staging for its sums */
@@ -66,6 +67,16 @@ struct nf_gpu_comm {
     /* All at once; those between two ranks are matched by their order. */
     nf_status (*exchange)(nf_gpu_peers *peers, nf_gpu_queue *queue, const struct nf_gpu_message *out, int outs,
                           const struct nf_gpu_message *in, int ins);
+
+    /* Windows. A handle of handle_bytes says where this rank's memory lies; the program carries it to ranks of the node, which
+     * open it once and close it before its owner gives the memory back. NF_EDEVICE: this GPU cannot reach that memory. The
+     * kernels wait for the same call of all ranks of the group; a wait beyond its limit ends all work of the device. */
+    size_t handle_bytes;
+    nf_status (*window_export)(void *device, void *memory, void *handle);
+    nf_status (*window_open)(void *device, const void *handle, void **memory);
+    void (*window_close)(void *device, void *memory);
+    nf_status (*window_out)(nf_gpu_queue *queue, const struct nf_gpu_windows *windows, const struct nf_gpu_trip *trip);
+    nf_status (*window_back)(nf_gpu_queue *queue, const struct nf_gpu_windows *windows, const struct nf_gpu_trip *trip);
 };
 
 #endif

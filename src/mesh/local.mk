@@ -10,6 +10,7 @@ libnf_a_SOURCES += \
 	%D%/exchange.c \
 	%D%/exchange.h \
 	%D%/gpu_comm.h \
+	%D%/gpu_window.h \
 	%D%/host.c \
 	%D%/mesh.c \
 	%D%/mpi.c \
@@ -26,6 +27,7 @@ libnf_a_SOURCES += \
 	%D%/xdevice.c \
 	%D%/xhost.c \
 	%D%/xnccl.c \
+	%D%/xpeer.c \
 	%D%/xplan.c \
 	%D%/xreturn.c \
 	%D%/xsend.c \
@@ -34,4 +36,5 @@ libnf_a_SOURCES += \
 	%D%/xtrip.c \
 	%D%/xwindow.c
 
-nf_gpu_sources += %D%/cuda/table.c %D%/cuda/comm.h %D%/cuda/exchange.cu %D%/cuda/kernels.cu %D%/cuda/nccl.c
+nf_gpu_sources += %D%/cuda/table.c %D%/cuda/comm.h %D%/cuda/exchange.cu %D%/cuda/kernels.cu %D%/cuda/nccl.c \
+	%D%/cuda/window.c %D%/cuda/window.cu %D%/cuda/window_count.cuh %D%/cuda/window_sync.cuh

@@ -117,7 +117,9 @@ static nf_status adopt_gpu(nf_mesh *m)
     }
     NF_TRY(shared_gpu(m, &m->shares_gpu));
     m->comm = m->shares_gpu ? &nf_comm_staged : &nf_comm_nccl;
-    return m->shares_gpu ? NF_OK : nf_comm_nccl_open(m);
+    if (!m->shares_gpu)
+        NF_TRY(nf_comm_nccl_open(m));
+    return nf_xpeer_probe(m);
 }
 
 nf_status nf_mesh_new(const void *mpi_comm, int ep, nf_device *device, nf_mesh **mesh)
@@ -148,6 +150,7 @@ nf_status nf_mesh_new_virtual(int ranks, int rank, int ep, int ranks_per_node, n
     NF_TRY(ep_check(ranks, ep));
     NF_TRY(mesh_alloc(dry, &m));
     m->is_virtual = true;
+    m->windows = ep > 1 && ep <= NF_WINDOW_RANKS && ranks_per_node % ep == 0;
     int node = rank / ranks_per_node * ranks_per_node;
     int on_node = ranks - node < ranks_per_node ? ranks - node : ranks_per_node;
     const int numbers[NF_AXES][2] = {[NF_WORLD] = {rank, ranks},
@@ -169,6 +172,7 @@ nf_status nf_mesh_new_twin(const nf_mesh *of, nf_device *dry, nf_mesh **mesh)
     NF_TRY(mesh_alloc(dry, &m));
     m->is_virtual = true;
     m->shares_gpu = of->shares_gpu;
+    m->windows = of->windows;
     for (int a = 0; a < NF_AXES; a++) {
         m->group[a].rank = of->group[a].rank;
         m->group[a].size = of->group[a].size;
@@ -182,6 +186,8 @@ void nf_mesh_free(nf_mesh *mesh)
     if (!mesh)
         return;
     nf_comm_nccl_close(mesh);
+    if (mesh->told)
+        nf_device_release(mesh->device, mesh->told, sizeof *mesh->told);
     if (mesh->pinned)
         nf_device_release(mesh->device, mesh->pinned, 0);
     for (int a = NF_AXES - 1; a >= 0; a--)
@@ -231,6 +237,10 @@ const char *nf_mesh_transport(const nf_mesh *mesh)
 struct nf_traffic nf_mesh_traffic(const nf_mesh *mesh)
 {
     struct nf_traffic t = mesh->traffic;
+    if (mesh->told) {
+        t.dispatch += __atomic_load_n(&mesh->told->sent[NF_WAY_OUT], __ATOMIC_RELAXED);
+        t.combine += __atomic_load_n(&mesh->told->sent[NF_WAY_BACK], __ATOMIC_RELAXED);
+    }
     t.wait_seconds += nf_device_wait_seconds(mesh->device);
     return t;
 }

@@ -32,10 +32,16 @@ struct nf_mesh {
     double next_look;              /* at their errors, while the host waits */
     char lost[512];                /* what NCCL said when a peer was lost; then all of them were aborted */
     void *pinned;                  /* staging of collectives through the host */
+    bool windows;                  /* kernels of ep reach each other's memory (xpeer.c) */
+    struct nf_window_told *told;   /* pinned: what kernels tell of their waiting; NULL: none waits for peers */
+    double patience;               /* seconds of the watchdog; 0: nobody watches */
     struct nf_op *active, *idle;
     struct nf_beat *beat;      /* of the watchdog; NULL: nobody watches */
     struct nf_traffic traffic; /* wait_seconds: in host collectives; waits for events are the device's */
 };
+
+/* Sets windows: whether kernels of the ranks of ep can write into each other's memory (xpeer.c). Collective over world. */
+nf_status nf_xpeer_probe(nf_mesh *mesh);
 
 /* ---- MPI (mpi.c) ----------------------------------------------------------------------------------------------------- */
 

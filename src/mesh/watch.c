@@ -58,6 +58,17 @@ void nf_beat_call(const nf_group *group, enum nf_call call)
     __atomic_fetch_add(&b->moves, 1, __ATOMIC_RELAXED);
 }
 
+uint64_t nf_beat_number(const nf_mesh *mesh)
+{
+    return mesh->beat ? atomic_load_explicit(&mesh->beat->collective, memory_order_relaxed) : 0;
+}
+
+double nf_beat_patience(const nf_mesh *mesh)
+{
+    const double unwatched = 3600, slack = 60;
+    return mesh->patience > 0 ? NF_WATCH_PATIENCE * mesh->patience + slack : unwatched;
+}
+
 /* ---- the verdict -----------------------------------------------------------------------------------------------------------
  */
 
@@ -81,8 +92,8 @@ static bool is_long(int section)
 /* Nanoseconds for which nothing has moved, if that is too long; else 0. */
 static int64_t too_long(const struct nf_watch *w, int64_t now)
 {
-    const int64_t patience = 20, settle = 2 * second; /* where rank 0 is not, others are waited for: it speaks first */
-    const int64_t ending = 5 * second;                /* MPI_Finalize moves nothing that is seen */
+    const int64_t settle = 2 * second; /* where rank 0 is not, others are waited for: it speaks first */
+    const int64_t ending = 5 * second; /* MPI_Finalize moves nothing that is seen */
     int64_t last = w->begin, limit = timeout_ns(w), others = atomic_load(&w->table->others);
     bool all_run = true, some_long = false;
 
@@ -95,7 +106,7 @@ static int64_t too_long(const struct nf_watch *w, int64_t now)
     }
     last = others > last ? others : last;
     if (all_run && some_long)
-        limit *= patience;
+        limit *= NF_WATCH_PATIENCE;
     if (atomic_load(&w->mine->section) == NF_SECTION_FINISH)
         limit += ending;
     if (w->leader_of_mine != 0)
@@ -153,12 +164,14 @@ static void look(struct nf_watch *w, int64_t now)
     if (moves != w->seen_moves)
         atomic_store(&w->mine->moved, now);
     w->seen_moves = moves;
-    if (w->node_rank == 0 && now >= w->next_file) {
-        pthread_mutex_lock(&w->files);
-        if (!atomic_load(&w->gone))
+    pthread_mutex_lock(&w->files); /* files and mesh are there as long as they are not gone */
+    if (!atomic_load(&w->gone)) {
+        const struct nf_window_told *told = w->mesh->told;
+        atomic_store(&w->mine->waiting, told ? __atomic_load_n(&told->waiting, __ATOMIC_RELAXED) : 0);
+        if (w->node_rank == 0 && now >= w->next_file)
             nf_watch_exchange(w);
-        pthread_mutex_unlock(&w->files);
     }
+    pthread_mutex_unlock(&w->files);
     if (atomic_load(&w->table->teller))
         nf_leave(NF_EHANG);
     idle = too_long(w, now);

@@ -19,6 +19,7 @@ struct nf_beat {
     _Atomic(int64_t) since;       /* ns: in this section */
     _Atomic(int64_t) step;
     _Atomic(uint64_t) collective; /* number of the last one begun */
+    _Atomic(uint64_t) waiting;    /* of its GPU: nf_wait_pack(), 0: it waits for nobody */
     _Atomic(int32_t) call, axis;  /* which it was */
     _Atomic(int32_t) section, rank, pid;
 };
@@ -34,6 +35,7 @@ struct nf_watch {
     struct nf_watch_table *table;
     size_t bytes;
     struct nf_beat *mine;
+    int ep; /* ranks that split the experts, neighbours in world */
     int node_rank, node_ranks, world_rank, world_ranks;
     int nodes, *leader; /* world rank of each node's first */
     int leader_of_mine;
@@ -59,6 +61,8 @@ void nf_watch_remove_file(const struct nf_watch *w);
 /* The diagnosis (watch_tell.c), without memory from the heap: lines for nf_die. */
 void nf_watch_describe(const struct nf_watch *w, int64_t idle, char *text, size_t size);
 /* Is the thread of this rank asleep since longer than the time-out? */
+/* Of a long section it is 20 times the time-out. */
+enum { NF_WATCH_PATIENCE = 20 };
 bool nf_watch_is_still(const struct nf_watch *w, const struct nf_beat *b);
 
 #endif

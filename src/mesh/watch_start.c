@@ -165,6 +165,7 @@ nf_status nf_watch_start(nf_mesh *mesh, const char *dir, double timeout, nf_watc
         *w = (struct nf_watch){.mesh = mesh,
                                .timeout = timeout,
                                .dir = strdup(dir),
+                               .ep = mesh->group[NF_EP].size,
                                .node_rank = node->rank,
                                .node_ranks = node->size,
                                .world_rank = world->rank,
@@ -174,6 +175,7 @@ nf_status nf_watch_start(nf_mesh *mesh, const char *dir, double timeout, nf_watc
         status = nf_agree(mesh, set_up(w, node, &shared));
     }
     if (!status && shared) {
+        mesh->patience = timeout;
         *watch = w;
         return NF_OK;
     }

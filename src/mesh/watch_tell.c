@@ -50,13 +50,29 @@ static void add(struct out *o, const char *fmt, ...)
     o->n += n > 0 ? (size_t)n : 0;
 }
 
-static void add_place(struct out *o, const struct nf_beat *b)
+/* A kernel that waits for a peer has said for whom. */
+static void add_waiting(struct out *o, const struct nf_watch *w, const struct nf_beat *b)
+{
+    static const char *const what[] = {
+        [NF_WAIT_NONE] = "", [NF_WAIT_COUNTS] = "counts", [NF_WAIT_READY] = "room in its window", [NF_WAIT_ARRIVED] = "rows"};
+    const uint64_t word = atomic_load(&b->waiting);
+    const enum nf_window_wait why = nf_wait_why(word);
+
+    if (!word || (size_t)why >= sizeof what / sizeof *what)
+        return;
+    add(o, "; its GPU waits for rank %d (%s of %s, collective %llu)",
+        atomic_load(&b->rank) / w->ep * w->ep + nf_wait_peer(word), what[why],
+        nf_call_name(nf_wait_way(word) == NF_WAY_OUT ? NF_CALL_OUT : NF_CALL_BACK), (unsigned long long)nf_wait_number(word));
+}
+
+static void add_place(struct out *o, const struct nf_watch *w, const struct nf_beat *b)
 {
     add(o, "section %s, step %lld, last collective %llu", nf_section_name((enum nf_section)atomic_load(&b->section)),
         (long long)atomic_load(&b->step), (unsigned long long)atomic_load(&b->collective));
     if (atomic_load(&b->collective))
         add(o, " (%s over %s)", nf_call_name((enum nf_call)atomic_load(&b->call)),
             nf_axis_name((enum nf_axis)atomic_load(&b->axis)));
+    add_waiting(o, w, b);
 }
 
 void nf_watch_describe(const struct nf_watch *w, int64_t idle, char *text, size_t size)
@@ -81,11 +97,11 @@ void nf_watch_describe(const struct nf_watch *w, int64_t idle, char *text, size_
         named++;
         add(&o, "\n  rank %d (pid %d on %s) %s: ", atomic_load(&b->rank), atomic_load(&b->pid), w->host,
             still ? "does not run" : "is behind the others");
-        add_place(&o, b);
+        add_place(&o, w, b);
     }
     if (named < w->node_ranks || !named) {
         add(&o, "\n  rank %d%s: ", w->world_rank, named ? " waits" : ", like all of its node");
-        add_place(&o, w->mine);
+        add_place(&o, w, w->mine);
     }
     if (w->nodes > 1 && !named)
         add(&o, "\n  Hint: look at the files watch-* in %s, which show the ranks of the other nodes", w->dir);

@@ -42,7 +42,7 @@ static void lay(const nf_exchange *x, const struct nf_xshape *shape, nf_xplan *p
     plan->before = nf_x_piece(p, pairs * word);
     plan->window = nf_x_piece(p, chunks * sizeof *plan->window);
     plan->passes = nf_x_piece(p, chunks * word);
-    if (x->ep->size == 1)
+    if (x->ep->size == 1 || !nf_x_transport(x, shape)->host_counts)
         return;
     plan->host_where = nf_x_piece(p, places * word);
     plan->list = nf_x_sends_all(x->ep, shape) ? NULL : nf_x_piece(p, places * word);
@@ -68,6 +68,13 @@ static nf_status half(nf_exchange *x, const void *address, struct nf_xhost **fou
     return NF_OK;
 }
 
+/* Windows that may overflow leave room for it: the forward is then repeated over a transport that may want it. */
+static bool needs_list(const nf_exchange *x, const struct nf_xshape *shape)
+{
+    const struct nf_xtransport *via = nf_x_windowed(x, shape) && x->may_overflow ? nf_x_by_counts(x) : nf_x_transport(x, shape);
+    return via->device_list && !nf_x_sends_all(x->ep, shape);
+}
+
 nf_status nf_xdevice_plan(nf_exchange *x, struct nf_taker *from, const struct nf_xshape *shape, bool dry, nf_xplan **plan)
 {
     const size_t places = (size_t)shape->chunks * (size_t)(nf_x_chunk_tokens(shape) * nf_x_return_slots(x->ep, shape));
@@ -77,9 +84,11 @@ nf_status nf_xdevice_plan(nf_exchange *x, struct nf_taker *from, const struct nf
     void *address;
 
     NF_TRY(nf_xplan_header(x, from, dry, &address, plan));
-    int32_t *where = nf_x_take(from, places * sizeof *where), *list = NULL;
-    if (nf_x_transport(x, shape)->device_list && !nf_x_sends_all(x->ep, shape))
+    int32_t *where = nf_x_take(from, places * sizeof *where), *list = NULL, *table = NULL;
+    if (needs_list(x, shape))
         list = nf_x_take(from, places * sizeof *list);
+    if (nf_x_windowed(x, shape))
+        table = nf_x_take(from, nf_xpeer_table_bytes(x->ep, shape));
     NF_TRY(from->status);
     if (dry)
         return NF_OK;
@@ -91,7 +100,7 @@ nf_status nf_xdevice_plan(nf_exchange *x, struct nf_taker *from, const struct nf
         NF_TRY(nf_device_alloc_pinned(x->mesh->device, need.at, "plan of the token exchange", &h->memory));
         h->bytes = need.at;
     }
-    h->plan = (nf_xplan){.where = where, .device_list = list};
+    h->plan = (nf_xplan){.where = where, .device_list = list, .table = table};
     lie = (struct nf_pieces){.base = h->memory};
     lay(x, shape, &h->plan, &lie);
     *plan = &h->plan;

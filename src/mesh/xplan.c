@@ -12,7 +12,8 @@ static nf_status shape_check(const nf_exchange *x, const struct nf_xshape *s)
     const nf_group *ep = x->ep;
 
     if (!nf_x_transport(x, s))
-        return nf_fail(NF_ENOTIMPL, "dispatch 'fused' needs peer windows; this transport has none");
+        return nf_fail(NF_ENOTIMPL, "parallel.dispatch = 'fused' is for GPUs: their kernels write into each other's memory"
+                                    "\n  Hint: use 'alltoall', which sends the same rows");
     NF_CHECK(s->tokens >= 0 && s->width >= 0 && s->k >= 1 && s->chunks >= 1 && s->row_pad >= 1 && s->recv_factor > 0);
     NF_CHECK(s->experts >= ep->size && s->experts % ep->size == 0 && s->k <= s->experts && s->experts < 1 << 20);
     NF_CHECK((double)nf_x_chunk_tokens(s) * ep->size * s->k < INT32_MAX && (double)s->tokens * ep->size < INT32_MAX);
@@ -84,7 +85,8 @@ nf_status nf_xplan_counts(nf_queue *queue, nf_xplan *plan, const int32_t *ids, i
     plan->counted = false;
     plan->slices = plan->shape.chunks;
     plan->event = *event = NF_DONE;
-    x->mesh->traffic.dispatch += sent;
+    if (plan->via->host_counts) /* others count what they send */
+        x->mesh->traffic.dispatch += sent;
     nf_queue_count_sent(queue, (double)sent);
     if (nf_xplan_only_counted(queue, plan))
         return NF_OK;
@@ -138,11 +140,6 @@ struct nf_slice nf_xplan_slice(const nf_xplan *plan, int slice)
                              .last = slice == first + passes_of(plan, chunk) - 1,
                              .token0 = nf_xplan_token0(plan, chunk),
                              .tokens = nf_xplan_chunk_rows(plan, chunk)};
-}
-
-const int32_t *nf_xplan_overflow(const nf_xplan *plan)
-{
-    return plan->overflow;
 }
 
 int64_t nf_xplan_overflow_slices(const nf_xplan *plan)

@@ -68,19 +68,25 @@ static nf_status block_evaluate(nf_model *m, nf_run *run, int i, struct kept *k,
     return NF_OK;
 }
 
-nf_status nf_model_forward(nf_model *m, nf_residency *res, nf_run *run, const nf_batch *batch, nf_tape *t, nf_tensor *hidden)
-{
-    nf_tensor x, spare[2] = {{0}, {0}};
-    const nf_tensor *prev = &x, *pending = NULL;
+/* The stream before the last branch, and that branch (NULL: none). */
+struct ends {
+    nf_tensor x, spare[2];
+    const nf_tensor *prev, *pending;
+};
 
+/* Embedding and blocks. */
+static nf_status stack_forward(nf_model *m, nf_residency *res, nf_run *run, const nf_batch *batch, nf_tape *t, struct ends *e)
+{
     NF_TRY(nf_lap(run->q, NF_PART_EMBED));
     NF_TRY(new_rows(run, "branch", m, &t->branch[0]));
     NF_TRY(new_rows(run, "branch", m, &t->branch[1]));
-    NF_TRY(new_rows(run, "embedding", m, &x));
+    NF_TRY(new_rows(run, "embedding", m, &e->x));
     for (int i = 0; i < 2 && !run->train; i++)
-        NF_TRY(new_rows(run, "residual stream", m, &spare[i]));
+        NF_TRY(new_rows(run, "residual stream", m, &e->spare[i]));
+    e->prev = &e->x;
+    e->pending = NULL;
     NF_TRY(nf_acquire(res, 0, NF_FORWARD, false));
-    NF_TRY(nf_embed(run->q, &x, batch->ids, &m->embed.w));
+    NF_TRY(nf_embed(run->q, &e->x, batch->ids, &m->embed.w));
     nf_release(res, 0);
     for (int i = 0; i < m->blocks; i++) {
         const nf_block *b = &m->block[i];
@@ -90,20 +96,61 @@ nf_status nf_model_forward(nf_model *m, nf_residency *res, nf_run *run, const nf
         if (!i || b->unit != m->block[i - 1].unit)
             NF_TRY(nf_acquire(res, b->unit, NF_FORWARD, false));
         if (run->train)
-            NF_TRY(block_forward(m, run, i, k, prev, pending, branch));
+            NF_TRY(block_forward(m, run, i, k, e->prev, e->pending, branch));
         else
-            NF_TRY(block_evaluate(m, run, i, k, prev, pending, branch, &spare[i & 1]));
+            NF_TRY(block_evaluate(m, run, i, k, e->prev, e->pending, branch, &e->spare[i & 1]));
         if (i == m->blocks - 1 || b->unit != m->block[i + 1].unit)
             nf_release(res, b->unit);
-        prev = &k->stream;
-        pending = branch;
+        e->prev = &k->stream;
+        e->pending = branch;
     }
+    return NF_OK;
+}
+
+/*
+ * Where rows travel through windows nobody knows beforehand whether they fit, and the host asks afterwards. What did not fit is
+ * done again from the embedding on with counts on the host, and counted once: the load of the experts is put back.
+ */
+static nf_status stack_until_whole(nf_model *m, nf_residency *res, nf_run *run, const nf_batch *batch, nf_tape *t,
+                                   struct ends *e)
+{
+    const bool may = nf_exchange_may_overflow(run->exchange);
+    const size_t load = run->load ? (size_t)(m->moe_layers * m->experts) * sizeof *run->load : 0;
+    void *before = NULL;
+    bool overflowed;
+
+    if (may) {
+        NF_TRY(nf_arena_get(run->step, NF_LOW, load, "experts' load before", &before));
+        if (load)
+            NF_TRY(nf_copy(run->q, before, run->load, load));
+    }
+    nf_mark mark = nf_arena_mark(run->step);
+    NF_TRY(stack_forward(m, res, run, batch, t, e));
+    if (!may)
+        return NF_OK;
+    NF_TRY(nf_exchange_overflowed(run->q, run->exchange, &overflowed));
+    if (!overflowed)
+        return NF_OK;
+    if (load)
+        NF_TRY(nf_copy(run->q, run->load, before, load));
+    nf_arena_reset(run->step, NF_LOW, mark);
+    nf_exchange_count_on_host(run->exchange, true);
+    NF_TRY(stack_forward(m, res, run, batch, t, e));
+    nf_exchange_count_on_host(run->exchange, false);
+    return NF_OK;
+}
+
+nf_status nf_model_forward(nf_model *m, nf_residency *res, nf_run *run, const nf_batch *batch, nf_tape *t, nf_tensor *hidden)
+{
+    struct ends e = {0};
+
+    NF_TRY(stack_until_whole(m, res, run, batch, t, &e));
     NF_TRY(nf_lap(run->q, NF_PART_HEAD));
     NF_TRY(new_rows(run, "residual stream", m, &t->stream));
     NF_TRY(new_rows(run, "final norm", m, &t->hidden));
     NF_TRY(new_rstd(run, &t->rstd));
     NF_TRY(nf_acquire(res, m->units - 1, NF_FORWARD, false));
-    NF_TRY(nf_add_norm(run->q, &t->stream, &t->hidden, t->rstd, prev, pending, &m->norm_f.w, m->eps, NF_ROUND_XHAT));
+    NF_TRY(nf_add_norm(run->q, &t->stream, &t->hidden, t->rstd, e.prev, e.pending, &m->norm_f.w, m->eps, NF_ROUND_XHAT));
     NF_TRY(show(run, m->blocks, &t->hidden));
     *hidden = t->hidden;
     return NF_OK;

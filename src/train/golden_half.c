@@ -47,6 +47,7 @@ nf_status nf_half_keep(const struct golden *g, float **kept, float *ref, const f
     const size_t bytes = (size_t)n * sizeof *ref;
 
     if (g->pass == GOLDEN_FIRST) {
+        free(*kept);
         *kept = malloc(bytes + 1);
         if (!*kept)
             return nf_fail(NF_ENOMEM, "no memory for a comparison in bf16");
@@ -84,7 +85,10 @@ nf_status nf_half_observe(struct golden *g, int index, const float *hidden, int6
 {
     struct golden_half *h = &g->expected;
 
-    if (index == 0) {
+    if (index == 0) { /* of a forward that is repeated, the last counts */
+        memset(h->stream, 0, sizeof h->stream);
+        memset(h->branch, 0, sizeof h->branch);
+        free(h->last);
         h->last = malloc((size_t)n * sizeof *h->last + 1);
         if (!h->last)
             return nf_fail(NF_ENOMEM, "no memory for hidden states");

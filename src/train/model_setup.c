@@ -99,6 +99,9 @@ nf_status nf_engine_device(struct nf_params *p, const void *mpi_comm, nf_device 
     if (!s && !gpu && p->backend.attention == NF_ATTN_CUDNN)
         s = nf_fail(NF_EUSAGE, "backend.attention = 'cudnn' is for GPUs, and backend.device = 'auto' is the CPU here"
                                "\n  Hint: backend.attention = 'auto'");
+    if (!s && !gpu && p->parallel.dispatch == NF_FUSED)
+        s = nf_fail(NF_EUSAGE, "parallel.dispatch = 'fused' is for GPUs, and backend.device = 'auto' is the CPU here"
+                               "\n  Hint: parallel.dispatch = 'alltoall', which sends the same rows");
     if (s || gpu) {
         nf_device_free(host);
         host = NULL;

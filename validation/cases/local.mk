@@ -22,3 +22,8 @@ EXTRA_DIST += %D%/golden.sh
 TESTS += %D%/tuning.sh
 EXTRA_DIST += %D%/tuning.sh %D%/attach.pl
 %D%/tuning.log: src/nemafit$(EXEEXT)
+
+# on a GPU alone
+TESTS += %D%/gpu_fused.sh
+EXTRA_DIST += %D%/gpu_fused.sh
+%D%/gpu_fused.log: src/nemafit$(EXEEXT)

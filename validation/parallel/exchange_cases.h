@@ -9,6 +9,7 @@
 
 struct exchange_extent {
     bool brief;    /* fewer chunks and sizes of windows */
+    bool fused;    /* 'fused' too, which then does not wait for the host where it has windows */
     int64_t waits; /* of the host, in the forward of a group of more than one; -1: any number */
 };
 

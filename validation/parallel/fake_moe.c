@@ -305,12 +305,38 @@ static void walk_free(struct walk *k)
         world_release(k->w, on[i]);
 }
 
+static void plan(struct walk *k, nf_exchange *x)
+{
+    nf_event counted;
+
+    need(nf_xplan_new(k->w->queue, x, k->w->step, NF_LOW, k->s, &k->plan));
+    need(nf_xplan_counts(k->w->queue, k->plan, k->on.ids, k->c->tokens, &counted));
+    need(nf_queue_wait(k->w->queue, counted));
+    need(nf_xplan_slices(k->w->queue, k->plan, &k->slices));
+}
+
+/* Through windows that were too small the forward is done again, with counts on the host. */
+static void repeat_overflowed(struct walk *k, nf_exchange *x, nf_mark step)
+{
+    bool overflowed;
+
+    need(nf_exchange_overflowed(k->w->queue, x, &overflowed));
+    if (!overflowed)
+        return;
+    memset(k->r->y, 0, (size_t)(k->c->tokens * k->s->width) * sizeof(float));
+    k->r->fits = true;
+    nf_arena_reset(k->w->step, NF_LOW, step);
+    nf_exchange_count_on_host(x, true);
+    plan(k, x);
+    nf_exchange_count_on_host(x, false);
+    forward(k);
+}
+
 void fake_walk(struct world *w, const nf_mesh *mesh, const struct fake_case *c, struct fake_result *r)
 {
     struct walk k = {.w = w, .c = c, .s = &c->shape, .r = r};
     nf_mark run = nf_arena_mark(w->run), step = nf_arena_mark(w->step);
     nf_exchange *x;
-    nf_event counted;
 
     r->fits = true;
     walk_new(&k, mesh);
@@ -318,18 +344,17 @@ void fake_walk(struct world *w, const nf_mesh *mesh, const struct fake_case *c, 
     nf_exchange_reserve(x, &c->shape);
     need(nf_exchange_commit(x, w->run));
     size_t used = nf_arena_used(w->step);
-    need(nf_xplan_new(w->queue, x, w->step, NF_LOW, &c->shape, &k.plan));
-    r->plan_bytes = nf_arena_used(w->step) - used;
     struct nf_traffic before = nf_mesh_traffic(mesh);
     int64_t waits = nf_device_host_waits(w->device) - w->waits;
-    need(nf_xplan_counts(w->queue, k.plan, k.on.ids, c->tokens, &counted));
-    need(nf_queue_wait(w->queue, counted));
-    need(nf_xplan_slices(w->queue, k.plan, &k.slices));
+    plan(&k, x);
+    r->plan_bytes = nf_arena_used(w->step) - used;
+    r->windows = strcmp(nf_exchange_transport(x), "peer windows") == 0;
     forward(&k);
     struct nf_traffic after = nf_mesh_traffic(mesh);
     r->host_waits = nf_device_host_waits(w->device) - w->waits - waits;
     r->dispatch = after.dispatch - before.dispatch;
     r->combine = after.combine - before.combine;
+    repeat_overflowed(&k, x, step);
     r->slices = k.slices;
     r->overflow = nf_xplan_overflow_slices(k.plan);
     backward(&k);

@@ -29,7 +29,8 @@ struct fake_result {
     uint64_t dispatch;  /* bytes sent by the forward, counts included */
     uint64_t combine;
     size_t plan_bytes;
-    bool fits; /* no slice held more than row_cap rows or expert_cap expert rows */
+    bool windows; /* rows travelled through windows of peers; overflow then counts the repeated forward's */
+    bool fits;    /* no slice held more than row_cap rows or expert_cap expert rows */
 };
 
 double fake_get(const void *x, nf_dtype type, int64_t i);

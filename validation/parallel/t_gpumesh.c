@@ -30,7 +30,7 @@ int main(void)
     /* longer than the staging of either: 64 MiB of contributions to one part, 32 MiB of an array */
     collective_cases(&w, comm, nccl ? ranks * (((int64_t)17 << 20) + 5) : ((int64_t)9 << 20) + 5);
     /* over NCCL the host waits for the ids and for the counts */
-    exchange_cases(&w, comm, &(struct exchange_extent){.brief = true, .waits = nccl ? 2 : -1});
+    exchange_cases(&w, comm, &(struct exchange_extent){.brief = true, .fused = true, .waits = nccl ? 2 : -1});
     world_close(&w);
     return tap_done();
 }

@@ -24,4 +24,12 @@ nf_status nf_cuda_peers_all_gather(nf_gpu_peers *peers, nf_gpu_queue *queue, voi
 nf_status nf_cuda_peers_exchange(nf_gpu_peers *peers, nf_gpu_queue *queue, const struct nf_gpu_message *out, int outs,
                                  const struct nf_gpu_message *in, int ins);
 
+enum { NF_CUDA_WINDOW_HANDLE_BYTES = 72 };
+nf_status nf_cuda_window_export(void *device, void *memory, void *handle);
+nf_status nf_cuda_window_open(void *device, const void *handle, void **memory);
+void nf_cuda_window_close(void *device, void *memory);
+int nf_cuda_window_load(void); /* an error of CUDA, or 0 */
+nf_status nf_cuda_window_out(nf_gpu_queue *queue, const struct nf_gpu_windows *windows, const struct nf_gpu_trip *trip);
+nf_status nf_cuda_window_back(nf_gpu_queue *queue, const struct nf_gpu_windows *windows, const struct nf_gpu_trip *trip);
+
 #endif

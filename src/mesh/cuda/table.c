@@ -20,6 +20,12 @@ static const struct nf_gpu_comm table = {
     .reduce_scatter = nf_cuda_peers_reduce_scatter,
     .all_gather = nf_cuda_peers_all_gather,
     .exchange = nf_cuda_peers_exchange,
+    .handle_bytes = NF_CUDA_WINDOW_HANDLE_BYTES,
+    .window_export = nf_cuda_window_export,
+    .window_open = nf_cuda_window_open,
+    .window_close = nf_cuda_window_close,
+    .window_out = nf_cuda_window_out,
+    .window_back = nf_cuda_window_back,
 };
 
 /* For nf_gpu_open, which may not know the struct. */

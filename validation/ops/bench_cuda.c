@@ -2,8 +2,7 @@
 /*
  * bench_cuda.c: speed of the matrix kernels at the published models' shapes, random data: ms and TFLOP/s a call, the median of
  * several bursts. Causal attention counts the half of its products that is not masked; the backward 2.5 times the forward,
- * whatever the kernels compute twice. `bench_cuda [experts|attention] [N]`: with N each kernel is also repeated N times and its
- * bits are compared. Not a test.
+ * whatever the kernels compute twice. `bench_cuda [experts|attention]`. Not a test; whether bits repeat: repeat_cuda.
  */
 #include "nemafit/gpu.h"
 #include "nemafit/ops.h"
@@ -29,7 +28,6 @@ struct bench {
     nf_queue *q;
     nf_arena *work, *data;
     void *spare; /* where products are timed, to choose their algorithms as a run does */
-    int repeats; /* also hold each kernel to its bits, so many times */
 };
 
 static void *take(struct bench *b, size_t bytes, const char *what)
@@ -102,27 +100,6 @@ static void measure(struct bench *b, const char *what, double flops, work *f, co
     fflush(stdout);
 }
 
-/* The same bits from every call: the whole allocation of `t` is compared. */
-static void repeat(struct bench *b, const char *what, work *f, const void *ctx, const nf_tensor *t, int times)
-{
-    const size_t bytes = (size_t)nf_tensor_count(t) * nf_dtype_size(t->dtype);
-    void *host[2];
-    int other = 0;
-
-    for (int i = 0; i < 2; i++)
-        must(nf_device_alloc_pinned(b->device, bytes, "copies", &host[i]), "copies");
-    for (int r = 0; r < times; r++) {
-        must(f(b, ctx), what);
-        must(nf_copy(b->q, host[r > 0], t->data, bytes), "copy");
-        must(nf_queue_drain(b->q), what);
-        other += r > 0 && memcmp(host[0], host[1], bytes) != 0;
-    }
-    printf("%-64s other bits in %d of %d repetitions\n", what, other, times);
-    fflush(stdout);
-    for (int i = 0; i < 2; i++)
-        nf_device_release(b->device, host[i], bytes);
-}
-
 /* ---- experts ------------------------------------------------------------------------------------------------------------ */
 
 struct experts {
@@ -148,11 +125,6 @@ static nf_status dgrad_down(struct bench *b, const void *ctx)
 {
     const struct experts *e = ctx;
     return nf_grouped_dgrad(b->q, &e->pre, &e->x, e->dot, &e->y, &e->w, &e->pre, &e->groups, &e->arg);
-}
-static nf_status dgrad_apart(struct bench *b, const void *ctx)
-{
-    const struct experts *e = ctx;
-    return nf_grouped_dgrad(b->q, &e->dw, &e->x, e->dot, &e->y, &e->w, &e->pre, &e->groups, &e->arg);
 }
 static nf_status wgrad(struct bench *b, const void *ctx)
 {
@@ -198,15 +170,11 @@ static void experts(struct bench *b, enum nf_experts backend, const char *shape,
     measure(b, what, flops, dgrad, &e);
     snprintf(what, sizeof what, "%s wgrad bf16", name);
     measure(b, what, flops, wgrad, &e);
-    if (b->repeats)
-        repeat(b, what, wgrad, &e, &e.dw, b->repeats);
     struct experts act = e;
     act.arg.act.kind = NF_ACT_RELU2;
     act.pre = nf_matrix(e.pre.data, NF_BF16, at, N, N);
     snprintf(what, sizeof what, "%s forward, relu2 and pre", name);
     measure(b, what, flops, forward, &act);
-    if (b->repeats)
-        repeat(b, what, forward, &act, &act.y, b->repeats);
     if (N % 2 == 0) {
         act.arg.act.kind = NF_ACT_SWIGLU;
         act.y = nf_columns(e.y, 0, N / 2);
@@ -218,12 +186,6 @@ static void experts(struct bench *b, enum nf_experts backend, const char *shape,
     act.pre = nf_matrix(e.pre.data, NF_BF16, at, K, K);
     snprintf(what, sizeof what, "%s dgrad, relu2, act again, dot", name);
     measure(b, what, flops, dgrad_down, &act);
-    if (b->repeats) {
-        const nf_tensor dpre = random_matrix(b, at, K);
-        struct experts apart = act; /* pre is read, so it is not the output here */
-        apart.dw = dpre;
-        repeat(b, what, dgrad_apart, &apart, &dpre, b->repeats);
-    }
     nf_arena_reset(b->data, NF_LOW, mark);
 }
 
@@ -274,10 +236,6 @@ static void attention(struct bench *b, enum nf_attention_backend backend, int ro
     measure(b, what, flops, attend, &a);
     snprintf(what, sizeof what, "attention %s, %d x %d, heads %d / %d of %d, backward", name, rows, len, heads, kv, d);
     measure(b, what, 2.5 * flops, attend_back, &a);
-    if (b->repeats) {
-        repeat(b, "o of the forward", attend, &a, &a.o, b->repeats);
-        repeat(b, "dq, dk, dv of the backward", attend_back, &a, &dqkv, b->repeats);
-    }
     nf_arena_reset(b->data, NF_LOW, mark);
 }
 
@@ -286,8 +244,6 @@ static void all_attention(struct bench *b)
     for (int dnn = 0; dnn < 2; dnn++) {
         const enum nf_attention_backend backend = dnn ? NF_ATTN_CUDNN : NF_ATTN_FLASH;
         attention(b, backend, 1, 4096, 32, 2, 128);
-        if (b->repeats)
-            return;
         attention(b, backend, 4, 4096, 32, 2, 128);
         attention(b, backend, 1, 4096, 32, 4, 128);
         attention(b, backend, 1, 4096, 32, 8, 64);
@@ -313,11 +269,8 @@ static void all_experts(struct bench *b)
                   {"16 x 2048 rows, 768 -> 2048", 16, NULL, 2048, 768, 2048}};
 
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
-        for (int k = 0; k < 3; k++) {
+        for (int k = 0; k < 3; k++)
             experts(b, backends[k], shapes[s].name, shapes[s].count, shapes[s].rows, shapes[s].each, shapes[s].K, shapes[s].N);
-            if (b->repeats)
-                return;
-        }
         puts("");
     }
 }
@@ -325,9 +278,8 @@ static void all_experts(struct bench *b)
 int main(int argc, char **argv)
 {
     const size_t scratch = (size_t)1 << 30, data = (size_t)6 << 30;
-    const char *what = argc > 1 && (argv[1][0] < '0' || argv[1][0] > '9') ? argv[1] : NULL;
-    const int number = what ? 2 : 1;
-    struct bench b = {.repeats = argc > number ? atoi(argv[number]) : 0};
+    const char *what = argc > 1 ? argv[1] : NULL;
+    struct bench b = {0};
     void *p;
 
     must(nf_device_cuda(0, 1, &b.device), "GPU");

@@ -44,6 +44,7 @@ int nf_group_size(const nf_group *group);
 int nf_mesh_rank(const nf_mesh *mesh);  /* in world */
 int nf_mesh_ranks(const nf_mesh *mesh); /* of world */
 bool nf_mesh_virtual(const nf_mesh *mesh);
+bool nf_mesh_shares_gpu(const nf_mesh *mesh);       /* some rank of the world shares its GPU with another */
 const char *nf_mesh_transport(const nf_mesh *mesh); /* "MPI (host memory)", ... for the start-up block */
 
 /* ---- host side: small things, at start-up and at step boundaries ----------------------------------------------------- */

@@ -227,6 +227,11 @@ bool nf_mesh_virtual(const nf_mesh *mesh)
     return mesh->is_virtual;
 }
 
+bool nf_mesh_shares_gpu(const nf_mesh *mesh)
+{
+    return mesh->shares_gpu;
+}
+
 const char *nf_mesh_transport(const nf_mesh *mesh)
 {
     if (mesh->is_virtual)

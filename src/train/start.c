@@ -67,6 +67,9 @@ void nf_tell_start(const struct session *s, const struct engine *e)
             s->micro_batches == 1 ? "" : "es", p->train.local_batch, s->steps);
     tell_types(p, e);
     tell_memory(s, e);
+    if (nf_mesh_shares_gpu(s->mesh))
+        nf_warn("some ranks share a GPU: they take turns on it, and sums go through the host; for tests, not for speed"
+                "\n  Hint: start one rank a GPU");
     if (p->train.gate != NF_GATE_ROUTER)
         nf_warn("train.gate is not 'router': tokens go to made-up experts; for measurements only");
     nf_str_free(&model);

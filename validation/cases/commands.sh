@@ -41,7 +41,7 @@ dd if=/dev/zero of="$tap_dir/zeros" bs=1 count=0 seek=40000000 2>"$tap_dir/dd.er
 says 64 'epochs = 1e+09 of .* rows are .* more than can be counted' "$NEMAFIT" --check "$tap_dir/run.nml" train.epochs=1e9 train.steps=0 train.global_batch=0 \
     "model.path='$srcdir/validation/cases/tiny'" "model.init='random'" "data.format='text'" \
     "data.train='$tap_dir/zeros'" data.seq_len=2
-says 64 'not in this version' "$NEMAFIT" --check "$tap_dir/run.nml" "parallel.dispatch='fused'"
+says 64 "'fused' is for GPUs" "$NEMAFIT" --check "$tap_dir/run.nml" "parallel.dispatch='fused'" "backend.device='cpu'"
 says 71 'plug-in is missing; looked for .*none.so' env NEMAFIT_GPU_SO="$tap_dir/none.so" "$NEMAFIT" --check "$tap_dir/run.nml" "backend.device='cuda'"
 says 71 'driver on this node\|cannot be loaded' env NEMAFIT_GPU_SO="$NEMAFIT" "$NEMAFIT" --check "$tap_dir/run.nml" "backend.device='cuda'"
 says 64 'not in this version' "$NEMAFIT" --check "$tap_dir/run.nml" "parallel.shard='full'"

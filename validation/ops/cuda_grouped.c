@@ -114,12 +114,30 @@ static int64_t wide(int64_t cols)
     return cols % 8 ? cols + 3 : cols + 16;
 }
 
+/* After a call: on a GPU 'eager' has waited once, to read the groups, and the other back ends have not. */
+static nf_status waited(const nf_queue *q, int64_t before, bool reads, nf_status s)
+{
+    const nf_device *d = nf_queue_device((nf_queue *)q);
+    const int64_t waits = nf_device_host_waits(d) - before;
+
+    return !s && nf_device_kind(d) == NF_CUDA && waits != reads
+               ? nf_fail(NF_EBUG, "the host waited %lld times, wanted %d", (long long)waits, reads)
+               : s;
+}
+
+static int64_t waits_of(nf_queue *q)
+{
+    return nf_device_host_waits(nf_queue_device(q));
+}
+
 static nf_status call_forward(struct cuda_trial *t, nf_queue *q, int side)
 {
     const struct setting *s = t->opt;
     const struct nf_groups g = groups_of(t, side);
     const struct nf_grouped_arg a = arg_of(t, side);
-    return nf_grouped_linear(q, CUDA_T(t, OUT), s->pre ? CUDA_T(t, PRE) : NULL, CUDA_T(t, IN), CUDA_T(t, W), &g, &a);
+    const int64_t before = waits_of(q);
+    return waited(q, before, s->backend == NF_EXPERTS_EAGER,
+                  nf_grouped_linear(q, CUDA_T(t, OUT), s->pre ? CUDA_T(t, PRE) : NULL, CUDA_T(t, IN), CUDA_T(t, W), &g, &a));
 }
 
 static void try_forward(struct cuda_rig *rig, const struct setting *s)
@@ -144,8 +162,10 @@ static nf_status call_dgrad(struct cuda_trial *t, nf_queue *q, int side)
     const struct nf_groups g = groups_of(t, side);
     const struct nf_grouped_arg a = arg_of(t, side);
     const bool given = s->pre || s->act != NF_ACT_NONE;
-    return nf_grouped_dgrad(q, CUDA_T(t, OUT), s->pre ? CUDA_T(t, AGAIN) : NULL, s->pre ? CUDA_P(t, DOT) : NULL, CUDA_T(t, IN),
-                            CUDA_T(t, W), given ? CUDA_T(t, PRE) : NULL, &g, &a);
+    const int64_t before = waits_of(q);
+    return waited(q, before, s->backend == NF_EXPERTS_EAGER,
+                  nf_grouped_dgrad(q, CUDA_T(t, OUT), s->pre ? CUDA_T(t, AGAIN) : NULL, s->pre ? CUDA_P(t, DOT) : NULL,
+                                   CUDA_T(t, IN), CUDA_T(t, W), given ? CUDA_T(t, PRE) : NULL, &g, &a));
 }
 
 static void try_dgrad(struct cuda_rig *rig, const struct setting *s)
@@ -193,7 +213,9 @@ static nf_status call_wgrad(struct cuda_trial *t, nf_queue *q, int side)
         .row_weight = s->weighted ? CUDA_P(t, WEIGHTS) : NULL, .in_out = s->in_out, .backend = s->backend};
     const nf_grad dw = {s->frozen ? (nf_tensor){0} : *CUDA_T(t, DW), s->accumulate};
     const nf_grad db = {s->bias ? *CUDA_T(t, DB) : (nf_tensor){0}, s->accumulate};
-    return nf_grouped_wgrad(q, dw, db, CUDA_T(t, DY), CUDA_T(t, X), &g, &a);
+    const int64_t before = waits_of(q);
+    return waited(q, before, s->backend == NF_EXPERTS_EAGER && !s->frozen,
+                  nf_grouped_wgrad(q, dw, db, CUDA_T(t, DY), CUDA_T(t, X), &g, &a));
 }
 
 static void try_wgrad(struct cuda_rig *rig, const struct setting *s)

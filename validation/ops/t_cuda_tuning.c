@@ -152,6 +152,30 @@ static void repeat(struct rig *r, char *first, char *now)
     tap_ok(good && !different, "the same bits in %d repetitions: %s", REPEATS, nf_diagnosis());
 }
 
+/* A sample has a shape of each product for each of its tokens: more than are kept. Those that were timed stay. */
+static void many(struct rig *r, const uint16_t *x, const uint16_t *w)
+{
+    enum { SHAPES = 1100, WIDE = 64, COLS = 8 };
+    const nf_tensor weight = nf_matrix(r->w, NF_BF16, COLS, WIDE, WIDE);
+    const struct nf_linear_arg none = {0};
+    uint16_t y[SHAPES * COLS];
+    double worst = 0;
+    bool good = true;
+
+    for (int t = 1; t <= SHAPES && good; t++) {
+        const nf_tensor in = nf_matrix(r->x, NF_BF16, t, WIDE, WIDE), out = nf_matrix(r->y, NF_BF16, t, COLS, COLS);
+        good = !nf_linear(r->q, &out, NULL, &in, &weight, &none);
+    }
+    good = good && !fetch(r, y, r->y, sizeof y);
+    for (int i = 0; i < SHAPES * COLS && good; i++) {
+        double sum = 0;
+        for (int k = 0; k < WIDE; k++)
+            sum += (double)nf_bf16_to_f32(x[i / COLS * WIDE + k]) * (double)nf_bf16_to_f32(w[i % COLS * WIDE + k]);
+        worst = fmax(worst, fabs((double)nf_bf16_to_f32(y[i]) - sum) - 0x1p-8 * fabs(sum));
+    }
+    tap_ok(good && worst < 1e-5, "%d shapes more: %g beyond a rounding: %s", SHAPES, worst, nf_diagnosis());
+}
+
 static bool take(struct rig *r)
 {
     r->work_bytes = (size_t)64 << 20;
@@ -195,6 +219,7 @@ int main(void)
             if (!pass)
                 choices(&r);
         }
+        many(&r, x, w);
         repeat(&r, first, now);
     }
     nf_queue_free(r.q);

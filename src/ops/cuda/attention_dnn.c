@@ -6,6 +6,7 @@
 #include "sizes_attention.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,12 +33,25 @@ static nf_status failed(cudnnStatus_t s, const char *op, const char *call)
                         cudnnGetErrorString(s));
 }
 
-static nf_status handle_on(const char *op, cudaStream_t stream, cudnnHandle_t *handle)
+static nf_status open_library(const char *op)
 {
-    cudnnStatus_t s = nf_attn_dnn.handle ? CUDNN_STATUS_SUCCESS : cudnnCreate(&nf_attn_dnn.handle);
+    const cudnnStatus_t s = cudnnCreate(&nf_attn_dnn.handle);
+    const size_t v = cudnnGetVersion();
+    char line[64];
 
     if (s != CUDNN_STATUS_SUCCESS)
         return failed(s, op, "cudnnCreate");
+    snprintf(line, sizeof line, "kernels   attention by cuDNN %zu.%zu.%zu", v / 10000, v / 100 % 100, v % 100);
+    nf_cuda_host->note(line);
+    return NF_OK;
+}
+
+static nf_status handle_on(const char *op, cudaStream_t stream, cudnnHandle_t *handle)
+{
+    cudnnStatus_t s;
+
+    if (!nf_attn_dnn.handle)
+        NF_TRY(open_library(op));
     *handle = nf_attn_dnn.handle;
     s = cudnnSetStream(*handle, stream);
     return s == CUDNN_STATUS_SUCCESS ? NF_OK : failed(s, op, "cudnnSetStream");

@@ -132,7 +132,8 @@ static nf_status finish(struct keeper *k, bool block)
     nf_note("snapshot  %s/step-%08" PRId64 "  %s in %.2f s, for %.3f s of which the run stood still", p->snapshot.dir,
             k->newest, nf_str_bytes(text, (double)cost.bytes), cost.seconds, k->stood);
     status = nf_snapshot_prune(k->s->mesh, k->lease, p->snapshot.keep, p->snapshot.keep_best ? k->behind_best : -1);
-    if (!status || !may_pass(status) || p->snapshot.on_error == NF_ON_ERROR_STOP)
+    if (!status ||
+        !may_pass(status)) /* the new one stands: that an old one lies there too ends no run, whatever on_error says */
         return status;
     nf_warn("older snapshots cannot be removed: %s", nf_diagnosis());
     nf_diagnosis_clear();

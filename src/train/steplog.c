@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* steplog.c: what a person sees of a run: one line a step, a progress bar with the time left on a terminal. */
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +19,28 @@ struct steplog {
     double moving; /* seconds a step, averaged over the last ones */
 };
 
+/*
+ * Does a person read what we print? Open MPI gives its ranks a terminal of their own, whatever its own output is: so it is
+ * asked of the launcher's, where that is our parent. (A launcher that gives us a pipe leaves no bar.)
+ */
+static bool on_a_terminal(int ranks)
+{
+    char path[48];
+    int fd;
+    bool is;
+
+    if (!isatty(STDOUT_FILENO))
+        return false;
+    if (ranks == 1 && !getenv("OMPI_COMM_WORLD_SIZE"))
+        return true;
+    snprintf(path, sizeof path, "/proc/%ld/fd/1", (long)getppid());
+    if ((fd = open(path, O_WRONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC)) < 0)
+        return access("/proc/self/fd", X_OK) != 0; /* no such place on this system: as our own output says */
+    is = isatty(fd);
+    close(fd);
+    return is;
+}
+
 nf_status nf_steplog_open(const struct session *s, int64_t csv_bytes, struct steplog **out)
 {
     struct steplog *l = calloc(1, sizeof *l);
@@ -25,7 +48,7 @@ nf_status nf_steplog_open(const struct session *s, int64_t csv_bytes, struct ste
 
     if (!status) {
         *l = (struct steplog){.rank0 = nf_mesh_rank(s->mesh) == 0,
-                              .bar = s->p->log.progress && isatty(STDOUT_FILENO),
+                              .bar = s->p->log.progress && on_a_terminal(nf_mesh_ranks(s->mesh)),
                               .steps = s->steps,
                               .every = s->p->log.every,
                               .ranks = nf_mesh_ranks(s->mesh),

@@ -37,6 +37,16 @@ says 64 'belongs to --check' "$NEMAFIT" "$tap_dir/run.nml" --ranks 4
 says 64 'under a launcher of 2' "$MPIRUN_NP" 2 "$NEMAFIT" --check "$tap_dir/run.nml" --ranks 4
 says 64 'ep' "$MPIRUN_NP" 4 "$NEMAFIT" --check "$tap_dir/run.nml" parallel.ep=3
 says 64 'global_batch = 4294967296 is more than 2147483647 micro-batches' "$NEMAFIT" --check "$tap_dir/run.nml" train.global_batch=4294967296
+"$MPIRUN_NP" 2 "$NEMAFIT" "$tap_dir/run.nml" log.progress=.true. >"$tap_dir/out" 2>&1 </dev/null
+[ $? -eq 0 ] && grep -q 'step 3/3' "$tap_dir/out" && ! grep -q ' left ' "$tap_dir/out"
+tap_ok $? "no progress bar in a file, though Open MPI gives the ranks a terminal" || tap_note "$(tail -n 5 "$tap_dir/out")"
+rm -rf "$tap_dir/run"
+if command -v script >/dev/null; then
+    script -qec "'$NEMAFIT' '$tap_dir/run.nml' log.progress=.true." /dev/null >"$tap_dir/out" 2>&1 </dev/null
+    grep -q '1/3 .* left ' "$tap_dir/out"
+    tap_ok $? "a progress bar on a terminal" || tap_note "$(tail -n 5 "$tap_dir/out")"
+    rm -rf "$tap_dir/run"
+fi
 dd if=/dev/zero of="$tap_dir/zeros" bs=1 count=0 seek=40000000 2>"$tap_dir/dd.err"
 says 64 'epochs = 1e+09 of .* rows are .* more than can be counted' "$NEMAFIT" --check "$tap_dir/run.nml" train.epochs=1e9 train.steps=0 train.global_batch=0 \
     "model.path='$srcdir/validation/cases/tiny'" "model.init='random'" "data.format='text'" \

@@ -58,6 +58,18 @@ tap_ok $? "... the older snapshots are there, nothing else" || tap_note "$(ls "$
 run stop
 tap_check "... started again with room: the same end" same stop
 
+input old stop # what cannot be removed: there is a directory in the one in which the old snapshot is put aside
+"$NEMAFIT" "$tap_dir/old.nml" snapshot.keep=1 >"$tap_dir/old.out" 2>&1 </dev/null &
+pid=$!
+said old 'snapshot .*step-00000020'
+mkdir -p "$tap_dir/old/snapshots/step-00000220.old.tmp/another"
+wait $pid
+[ $? -eq 0 ] && grep -q 'warning: an older snapshot cannot be removed: .*step-00000220.old.tmp' "$tap_dir/old.out"
+tap_ok $? "stop: an old snapshot that cannot be removed is told, the run goes on" || tap_note "$(tail -n 4 "$tap_dir/old.out")"
+[ "$(cd "$tap_dir/old/snapshots" && echo step-*[0-9])" = 'step-00000220 step-00000240' ]
+tap_ok $? "... it lies there whole, beside the new one" || tap_note "$(ls "$tap_dir/old/snapshots")"
+tap_check "... to the same end" same old
+
 input retry retry
 start retry
 said retry 'no snapshot of step'

@@ -183,8 +183,9 @@ void nf_snapshot_list_free(struct nf_snapshot_list *list);
 /*
  * nf_snapshot_prune: remove committed snapshots, oldest first, until `keep` (>= 1) are left, not counting the one of step
  * `pinned` (-1: none), which stays. Only those whose MANIFEST and file sizes are right count; the newest of them always stays;
- * damaged ones are left for people to look at and do not count. Rank 0 works.
- * Collective  world      Errors  agreed: NF_EIO, NF_EPERM; what could not be removed is still whole or is named *.tmp
+ * damaged ones are left for people to look at and do not count. Rank 0 works. One that cannot be removed is a warning, since
+ * the newest stands: it is still whole or is named *.tmp. Collective  world      Errors  agreed: NF_EEXISTS (the lease is
+ * another's); NF_EIO, NF_EPERM: the directory cannot be read
  */
 nf_status nf_snapshot_prune(const nf_mesh *mesh, const nf_lease *lease, int64_t keep, int64_t pinned);
 

@@ -30,19 +30,21 @@ static nf_status prune(const nf_lease *lease, int64_t keep, int64_t pinned)
     int64_t kept = 0;
     NF_TRY(nf_lease_check(lease));
     NF_TRY(nf_snapshot_list(lease->dir, &list));
-    nf_status status = NF_OK;
-    for (int i = 0; i < list.count && status == NF_OK; i++) {
+    for (int i = 0; i < list.count; i++) {
         const struct nf_snapshot_place *p = &list.place[i];
         if (!nf_h5_looks_whole(p->path) || p->step == pinned)
             continue;
         if (kept++ < keep)
             continue;
-        status = nf_h5_move_away(p->path);
-        if (status == NF_OK)
+        if (nf_h5_move_away(p->path) == NF_OK) {
             nf_debug("snapshot  removed %s", p->path);
+            continue;
+        }
+        nf_warn("an older snapshot cannot be removed: %s", nf_diagnosis()); /* the newest one stands: not a reason to end */
+        nf_diagnosis_clear();
     }
     nf_snapshot_list_free(&list);
-    return status == NF_OK ? nf_dir_sync(lease->dir) : status;
+    return nf_dir_sync(lease->dir);
 }
 
 nf_status nf_snapshot_prune(const nf_mesh *mesh, const nf_lease *lease, int64_t keep, int64_t pinned)

@@ -29,5 +29,5 @@ nf_gpu_sources += %D%/cuda/grouped.h %D%/cuda/grouped_plan.h %D%/cuda/grouped.c 
 nf_gpu_sources += %D%/cuda/grouped_products.h %D%/cuda/grouped_eager.c %D%/cuda/grouped_batched.c %D%/cuda/grouped_pack.cu
 nf_gpu_sources += %D%/cuda/attention.h %D%/cuda/attention.c %D%/cuda/attention_tile.cuh %D%/cuda/attention_forward.cu \
 	%D%/cuda/attention_backward.cu %D%/cuda/attention_plain.cu %D%/cuda/attention_prepare.cu
-nf_gpu_sources += %D%/cuda/dnn.h %D%/cuda/dnn.c %D%/cuda/attention_graph.h %D%/cuda/attention_graph.c \
+nf_gpu_sources += %D%/cuda/launch.h %D%/cuda/dnn.h %D%/cuda/dnn.c %D%/cuda/attention_graph.h %D%/cuda/attention_graph.c \
 	%D%/cuda/attention_dnn.h %D%/cuda/attention_dnn.c

@@ -6,22 +6,11 @@
  */
 #include "attention.h"
 #include "attention_dnn.h"
+#include "launch.h"
 #include "layout.h"
 #include "maps.h"
-#include "nemafit/gpu.h"
 #include "sizes_attention.h"
 #include "slots.h"
-
-static nf_status launched(const char *op, cudaError_t e)
-{
-    return e == cudaSuccess ? NF_OK
-                            : nf_cuda_fail(NF_EDEVICE, "%s: CUDA: %s (%s)", op, cudaGetErrorString(e), cudaGetErrorName(e));
-}
-
-static cudaStream_t stream_of(nf_queue *q)
-{
-    return *(cudaStream_t *)(void *)nf_cuda_host->queue(q); /* its first member: gpu.h */
-}
 
 static struct nf_cuda_view view_of(nf_in t)
 {
@@ -73,8 +62,8 @@ static nf_status call_of(nf_queue *queue, const char *op, nf_in q, nf_in k, nf_i
         first = nf_carve(c, (size_t)T * sizeof *first);
         if (!first)
             return nf_cuda_fail(NF_EBUG, "%s: more scratch than the size function promised", op);
-        NF_TRY(launched(
-            op, nf_cuda_attention_first(first, a->seq.segment, (int)a->seq.rows, (int)a->seq.len, window, stream_of(queue))));
+        NF_TRY(nf_cuda_launched(op, nf_cuda_attention_first(first, a->seq.segment, (int)a->seq.rows, (int)a->seq.len, window,
+                                                            nf_cuda_stream_of(queue))));
     }
     *call = (struct nf_cuda_attn){.heads = a->heads,
                                   .kv_heads = a->kv_heads,
@@ -109,15 +98,15 @@ nf_status nf_cuda_attention(nf_queue *queue, nf_out o, float *lse, nf_in q, nf_i
 
     if (nf_cuda_attention_dnn_takes(arg) && !empty(arg)) {
         NF_TRY(dnn_takes(op, q->dtype, arg, (nf_in[]){q, k, v, o}, 4));
-        return nf_cuda_attention_dnn(stream_of(queue), o, lse, q, k, v, arg, scratch);
+        return nf_cuda_attention_dnn(nf_cuda_stream_of(queue), o, lse, q, k, v, arg, scratch);
     }
     NF_TRY(call_of(queue, op, q, k, v, o, lse, arg, &c, &call));
     if (!flash(q, k, v, NULL, arg))
-        return launched(op, nf_cuda_plain_attention(&call, q->dtype == NF_BF16, stream_of(queue)));
+        return nf_cuda_launched(op, nf_cuda_plain_attention(&call, q->dtype == NF_BF16, nf_cuda_stream_of(queue)));
     NF_TRY(map(&m.q, q, arg, NF_CUDA_ATTN_TILE));
     NF_TRY(map(&m.k, k, arg, NF_CUDA_ATTN_TILE));
     NF_TRY(map(&m.v, v, arg, NF_CUDA_ATTN_TILE));
-    return launched(op, nf_cuda_flash_forward(&call, &m, stream_of(queue)));
+    return nf_cuda_launched(op, nf_cuda_flash_forward(&call, &m, nf_cuda_stream_of(queue)));
 }
 
 static nf_status back_on_tensor_cores(const char *op, struct nf_cuda_attn_back *call, struct nf_carving *c, nf_in q, nf_in k,
@@ -139,8 +128,8 @@ static nf_status back_on_tensor_cores(const char *op, struct nf_cuda_attn_back *
     NF_TRY(map(&m.g, g, arg, NF_CUDA_ATTN_TILE));
     NF_TRY(map(&m.q64, q, arg, NF_CUDA_ATTN_QUERIES));
     NF_TRY(map(&m.g64, g, arg, NF_CUDA_ATTN_QUERIES));
-    NF_TRY(launched(op, nf_cuda_flash_backward(call, &m, s)));
-    return call->parts > 1 ? launched(op, nf_cuda_attention_sum_parts(call, s)) : NF_OK;
+    NF_TRY(nf_cuda_launched(op, nf_cuda_flash_backward(call, &m, s)));
+    return call->parts > 1 ? nf_cuda_launched(op, nf_cuda_attention_sum_parts(call, s)) : NF_OK;
 }
 
 nf_status nf_cuda_attention_bwd(nf_queue *queue, nf_out dq, nf_out dk, nf_out dv, nf_grad dsinks, nf_in g, nf_in q, nf_in k,
@@ -151,7 +140,7 @@ nf_status nf_cuda_attention_bwd(nf_queue *queue, nf_out dq, nf_out dk, nf_out dv
     struct nf_cuda_attn_back call = {
         .g = view_of(g), .dq = view_of(dq), .dk = view_of(dk), .dv = view_of(dv), .stride = (int)nf_cuda_attention_stride(arg)};
     const size_t stats = (size_t)(arg->heads * arg->seq.rows * call.stride) * sizeof(float);
-    const cudaStream_t s = stream_of(queue);
+    const cudaStream_t s = nf_cuda_stream_of(queue);
     const bool bf16 = q->dtype == NF_BF16;
 
     if (nf_cuda_attention_dnn_takes(arg) && !empty(arg)) {
@@ -165,10 +154,10 @@ nf_status nf_cuda_attention_bwd(nf_queue *queue, nf_out dq, nf_out dk, nf_out dv
     call.dsinks_accumulate = dsinks.accumulate;
     if (!call.shift || !call.delta)
         return nf_cuda_fail(NF_EBUG, "%s: more scratch than the size function promised", op);
-    NF_TRY(launched(op, nf_cuda_attention_prepare(&call, bf16, s)));
+    NF_TRY(nf_cuda_launched(op, nf_cuda_attention_prepare(&call, bf16, s)));
     if (flash(q, k, v, g, arg))
         NF_TRY(back_on_tensor_cores(op, &call, &c, q, k, v, g, arg, s));
     else
-        NF_TRY(launched(op, nf_cuda_plain_attention_back(&call, bf16, s)));
-    return call.dsinks ? launched(op, nf_cuda_attention_dsinks(&call, s)) : NF_OK;
+        NF_TRY(nf_cuda_launched(op, nf_cuda_plain_attention_back(&call, bf16, s)));
+    return call.dsinks ? nf_cuda_launched(op, nf_cuda_attention_dsinks(&call, s)) : NF_OK;
 }

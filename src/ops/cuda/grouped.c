@@ -10,22 +10,11 @@
 #include "grouped.h"
 #include "grouped_plan.h"
 #include "grouped_products.h"
+#include "launch.h"
 #include "maps.h"
-#include "nemafit/gpu.h"
 #include "slots.h"
 
 #include <stdint.h>
-
-static nf_status launched(const char *op, cudaError_t e)
-{
-    return e == cudaSuccess ? NF_OK
-                            : nf_cuda_fail(NF_EDEVICE, "%s: CUDA: %s (%s)", op, cudaGetErrorString(e), cudaGetErrorName(e));
-}
-
-static cudaStream_t stream_of(nf_queue *q)
-{
-    return *(cudaStream_t *)(void *)nf_cuda_host->queue(q); /* its first member: gpu.h */
-}
 
 static struct nf_cuda_groups groups_of(const struct nf_groups *g)
 {
@@ -129,7 +118,7 @@ static nf_status run_rows(nf_queue *q, const char *op, bool dgrad, const struct 
         NF_TRY(nf_cuda_map(&a, in->data, call->depth, call->rows, 1, in->stride[0], 0, NF_CUDA_TILE_ROWS));
         NF_TRY(nf_cuda_map(&b, w->data, w->dim[2], w->dim[1], w->dim[0], w->stride[1], w->stride[0], box));
     }
-    return launched(op, launch_rows(&here, dgrad, in, w, across, &a, &b, width, blocks, stream_of(q)));
+    return nf_cuda_launched(op, launch_rows(&here, dgrad, in, w, across, &a, &b, width, blocks, nf_cuda_stream_of(q)));
 }
 
 /* Groups of which the first rows are done. */
@@ -175,8 +164,9 @@ static nf_status sum_dots(nf_queue *q, const char *op, float *drow_weight, const
     const struct nf_cuda_groups g = groups_of(groups);
     const void *bias = has(arg->bias) ? arg->bias->data : NULL;
 
-    return launched(op, nf_cuda_row_dots(drow_weight, call->dot, parts, call->rows, &g, operand_of(dy), (int)dy->dim[1], bias,
-                                         bias ? arg->bias->stride[0] : 0, dy->dtype == NF_BF16, stream_of(q)));
+    return nf_cuda_launched(op, nf_cuda_row_dots(drow_weight, call->dot, parts, call->rows, &g, operand_of(dy), (int)dy->dim[1],
+                                                 bias, bias ? arg->bias->stride[0] : 0, dy->dtype == NF_BF16,
+                                                 nf_cuda_stream_of(q)));
 }
 
 nf_status nf_cuda_grouped_dgrad(nf_queue *q, nf_out dx, nf_out act_again, float *drow_weight, nf_in dy, nf_in w, nf_in pre,
@@ -243,7 +233,7 @@ static nf_status weight_gradient(nf_queue *q, nf_grad dw, nf_in dy, nf_in x, con
     const bool plain = !bf16 || dy->dim[0] == 0 || groups->count > NF_CUDA_GROUPS_MOST || experts > NF_CUDA_EXPERTS_MOST ||
                        dy->dim[1] % 8 || !nf_cuda_mappable(dy->data, dy->stride[0]) || !nf_cuda_mappable(x->data, x->stride[0]);
     struct nf_cuda_operand of_dy = operand_of(dy), of_x = operand_of(x);
-    const cudaStream_t s = stream_of(q);
+    const cudaStream_t s = nf_cuda_stream_of(q);
     CUtensorMap a, b;
     int blocks;
 
@@ -252,7 +242,7 @@ static nf_status weight_gradient(nf_queue *q, nf_grad dw, nf_in dy, nf_in x, con
     NF_TRY(same_type(op, dy, x));
     NF_TRY(nf_cuda_processors(&blocks));
     if (!plain && arg->row_weight) {
-        NF_TRY(launched(op, nf_cuda_weigh_rows(scratch, of_dy, (int)dy->dim[1], &call.groups, arg->row_weight, s)));
+        NF_TRY(nf_cuda_launched(op, nf_cuda_weigh_rows(scratch, of_dy, (int)dy->dim[1], &call.groups, arg->row_weight, s)));
         of_dy = (struct nf_cuda_operand){scratch, dy->dim[1], 0};
     }
     const struct nf_cuda_operand left = arg->in_out ? of_x : of_dy, right = arg->in_out ? of_dy : of_x;
@@ -260,8 +250,9 @@ static nf_status weight_gradient(nf_queue *q, nf_grad dw, nf_in dy, nf_in x, con
         NF_TRY(nf_cuda_map(&a, left.data, call.m, dy->dim[0], 1, left.ld, 0, NF_CUDA_TILE_STEP));
         NF_TRY(nf_cuda_map(&b, right.data, call.n, dy->dim[0], 1, right.ld, 0, NF_CUDA_TILE_STEP));
     }
-    return launched(op, plain ? nf_cuda_plain_wgrad(&call, left, right, arg->row_weight, arg->in_out, bf16, 4 * blocks, s)
-                              : nf_cuda_rows_wgrad(&call, &a, &b, nf_cuda_tile_width(call.n, false, true), blocks, s));
+    return nf_cuda_launched(op, plain
+                                    ? nf_cuda_plain_wgrad(&call, left, right, arg->row_weight, arg->in_out, bf16, 4 * blocks, s)
+                                    : nf_cuda_rows_wgrad(&call, &a, &b, nf_cuda_tile_width(call.n, false, true), blocks, s));
 }
 
 static nf_status weight_gradient_by(nf_queue *q, nf_grad dw, nf_grad dbias, nf_in dy, nf_in x, const struct nf_groups *groups,
@@ -291,7 +282,8 @@ nf_status nf_cuda_grouped_wgrad(nf_queue *q, nf_grad dw, nf_grad dbias, nf_in dy
         NF_TRY(weight_gradient_by(q, dw, dbias, dy, x, groups, arg, scratch));
     if (!dbias.t.data)
         return NF_OK;
-    return launched("grouped_wgrad", nf_cuda_group_sums(dbias.t.data, dbias.t.stride[0], dbias.t.dtype == NF_F32,
-                                                        dbias.accumulate, (int)dbias.t.dim[0], (int)dbias.t.dim[1], &g,
-                                                        operand_of(dy), arg->row_weight, dy->dtype == NF_BF16, stream_of(q)));
+    return nf_cuda_launched("grouped_wgrad",
+                            nf_cuda_group_sums(dbias.t.data, dbias.t.stride[0], dbias.t.dtype == NF_F32, dbias.accumulate,
+                                               (int)dbias.t.dim[0], (int)dbias.t.dim[1], &g, operand_of(dy), arg->row_weight,
+                                               dy->dtype == NF_BF16, nf_cuda_stream_of(q)));
 }

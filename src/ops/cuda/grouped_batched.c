@@ -5,18 +5,7 @@
  * beyond it are left to the own kernels: no row is dropped, and memory does not depend on the routing.
  */
 #include "grouped_products.h"
-#include "nemafit/gpu.h"
-
-static nf_status launched(const char *op, cudaError_t e)
-{
-    return e == cudaSuccess ? NF_OK
-                            : nf_cuda_fail(NF_EDEVICE, "%s: CUDA: %s (%s)", op, cudaGetErrorString(e), cudaGetErrorName(e));
-}
-
-static cudaStream_t stream_of(nf_queue *q)
-{
-    return *(cudaStream_t *)(void *)nf_cuda_host->queue(q); /* its first member: gpu.h */
-}
+#include "launch.h"
 
 struct batch {
     void *workspace;
@@ -38,7 +27,8 @@ static nf_status begin(const struct nf_cuda_experts *x, int64_t rows, int64_t ex
     if (!b->workspace || !b->row || !b->over)
         return nf_cuda_fail(NF_EBUG, "%s: more scratch than the size function promised", x->op);
     b->entries = (struct nf_cuda_entries){b->row, (int)(experts * b->each), 0, 0, (int)b->each};
-    return launched(x->op, nf_cuda_place_rows(b->row, b->over, &groups, (int)experts, (int)b->each, stream_of(x->queue)));
+    return nf_cuda_launched(
+        x->op, nf_cuda_place_rows(b->row, b->over, &groups, (int)experts, (int)b->each, nf_cuda_stream_of(x->queue)));
 }
 
 /* Packed rows [experts, each, cols] of t */
@@ -50,8 +40,8 @@ static nf_status pack(const struct nf_cuda_experts *x, const struct batch *b, nf
     *packed = nf_carve(c, (size_t)(b->experts * b->each * t->dim[1]) * nf_real_size(t->dtype));
     if (!*packed)
         return nf_cuda_fail(NF_EBUG, "%s: more scratch than the size function promised", x->op);
-    return launched(x->op, nf_cuda_gather_rows(*packed, from, (int)t->dim[1], &b->entries, weight, t->dtype == NF_BF16,
-                                               stream_of(x->queue)));
+    return nf_cuda_launched(x->op, nf_cuda_gather_rows(*packed, from, (int)t->dim[1], &b->entries, weight, t->dtype == NF_BF16,
+                                                       nf_cuda_stream_of(x->queue)));
 }
 
 nf_status nf_cuda_batched_rows(const struct nf_cuda_experts *x, bool dgrad, const struct nf_cuda_rows *call, nf_in in, nf_in w,
@@ -90,9 +80,11 @@ nf_status nf_cuda_batched_rows(const struct nf_cuda_experts *x, bool dgrad, cons
     NF_TRY(nf_cuda_gemm(x->queue, x->op, &g, b.workspace));
     *over = b.over;
     if (!finished)
-        return launched(x->op, nf_cuda_scatter_rows(call->out, product, (int)cols, &b.entries, bf16, stream_of(x->queue)));
-    return launched(x->op, dgrad ? nf_cuda_finish_dgrad(call, &b.entries, product, bf16, stream_of(x->queue))
-                                 : nf_cuda_finish_forward(call, &b.entries, product, bf16, stream_of(x->queue)));
+        return nf_cuda_launched(
+            x->op, nf_cuda_scatter_rows(call->out, product, (int)cols, &b.entries, bf16, nf_cuda_stream_of(x->queue)));
+    return nf_cuda_launched(x->op, dgrad
+                                       ? nf_cuda_finish_dgrad(call, &b.entries, product, bf16, nf_cuda_stream_of(x->queue))
+                                       : nf_cuda_finish_forward(call, &b.entries, product, bf16, nf_cuda_stream_of(x->queue)));
 }
 
 nf_status nf_cuda_batched_wgrad(struct nf_cuda_experts *x, nf_grad dw, nf_in dy, nf_in in, const int32_t **over)

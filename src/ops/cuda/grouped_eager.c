@@ -5,10 +5,8 @@
  * rounded up, so that few are timed and the same count always meets the same algorithm.
  */
 #include "grouped_products.h"
-#include "nemafit/gpu.h"
+#include "launch.h"
 #include "slots.h"
-
-#include <string.h>
 
 /* What the plug-in keeps for a process: it has one GPU and one thread. */
 struct nf_eager_lists {
@@ -21,17 +19,6 @@ struct lists {
     const int32_t *begin, *end, *expert;
 };
 
-static nf_status failed(const char *op, cudaError_t e)
-{
-    return nf_cuda_fail(e == cudaErrorMemoryAllocation ? NF_ENOMEM : NF_EDEVICE, "%s: CUDA: %s (%s)", op, cudaGetErrorString(e),
-                        cudaGetErrorName(e));
-}
-
-static cudaStream_t stream_of(nf_queue *q)
-{
-    return *(cudaStream_t *)(void *)nf_cuda_host->queue(q); /* its first member: gpu.h */
-}
-
 static nf_status room_for(const char *op, int count)
 {
     if (count <= nf_eager_lists.room)
@@ -43,7 +30,7 @@ static nf_status room_for(const char *op, int count)
     const cudaError_t e =
         cudaHostAlloc((void **)&nf_eager_lists.host, 3 * (size_t)room * sizeof(int32_t), cudaHostAllocDefault);
     if (e != cudaSuccess)
-        return failed(op, e);
+        return nf_cuda_launched(op, e);
     nf_eager_lists.room = room;
     return NF_OK;
 }
@@ -53,7 +40,7 @@ static nf_status read_lists(const struct nf_cuda_experts *x, int64_t rows, int64
 {
     const struct nf_groups *g = x->groups;
     const int32_t *const from[3] = {g->begin, g->end, g->expert};
-    const cudaStream_t s = stream_of(x->queue);
+    const cudaStream_t s = nf_cuda_stream_of(x->queue);
     cudaError_t e = cudaSuccess;
 
     NF_TRY(room_for(x->op, g->count));
@@ -64,7 +51,7 @@ static nf_status read_lists(const struct nf_cuda_experts *x, int64_t rows, int64
     if (e == cudaSuccess)
         e = cudaStreamSynchronize(s);
     if (e != cudaSuccess)
-        return failed(x->op, e);
+        return nf_cuda_launched(x->op, e);
     nf_cuda_host->waited(x->queue);
     *out = (struct lists){host, host + room, host + 2 * room};
     for (int i = 0; i < g->count; i++)
@@ -148,10 +135,10 @@ nf_status nf_cuda_eager_rows(const struct nf_cuda_experts *x, bool dgrad, const 
         if (!finished)
             continue;
         const struct nf_cuda_entries e = {NULL, (int)g.m, first, l.expert[i], (int)g.m};
-        const cudaError_t error = dgrad ? nf_cuda_finish_dgrad(call, &e, product, bf16, stream_of(x->queue))
-                                        : nf_cuda_finish_forward(call, &e, product, bf16, stream_of(x->queue));
+        const cudaError_t error = dgrad ? nf_cuda_finish_dgrad(call, &e, product, bf16, nf_cuda_stream_of(x->queue))
+                                        : nf_cuda_finish_forward(call, &e, product, bf16, nf_cuda_stream_of(x->queue));
         if (error != cudaSuccess)
-            return failed(x->op, error);
+            return nf_cuda_launched(x->op, error);
     }
     return NF_OK;
 }
@@ -182,8 +169,8 @@ static nf_status clear(const struct nf_cuda_experts *x, const nf_tensor *t)
 {
     const size_t size = nf_real_size(t->dtype);
     const cudaError_t e = cudaMemset2DAsync(t->data, (size_t)t->stride[0] * size, 0, (size_t)t->dim[1] * size,
-                                            (size_t)t->dim[0], stream_of(x->queue));
-    return e == cudaSuccess ? NF_OK : failed(x->op, e);
+                                            (size_t)t->dim[0], nf_cuda_stream_of(x->queue));
+    return e == cudaSuccess ? NF_OK : nf_cuda_launched(x->op, e);
 }
 
 /* Rows of one group: dyT x, or xT dy where weights are stored [K, N]; dy times the row weights, through `weighed`. */
@@ -197,9 +184,9 @@ static nf_status operands(const struct nf_cuda_experts *x, struct nf_gemm *g, nf
         const struct nf_cuda_operand from = {dy->data, dy->stride[0], 0};
         const struct nf_cuda_entries e = {NULL, (int)g->k, first, 0, (int)g->k};
         const cudaError_t error = nf_cuda_gather_rows(weighed, from, (int)dy->dim[1], &e, x->arg->row_weight,
-                                                      dy->dtype == NF_BF16, stream_of(x->queue));
+                                                      dy->dtype == NF_BF16, nf_cuda_stream_of(x->queue));
         if (error != cudaSuccess)
-            return failed(x->op, error);
+            return nf_cuda_launched(x->op, error);
         left = weighed;
         left_ld = dy->dim[1];
     }

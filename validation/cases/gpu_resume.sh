@@ -61,16 +61,16 @@ for kind in fp32:fp32:1:1 bf16:fp32:1:1 bf16:split:1:1 bf16:bf16:1:1 bf16:split:
     IFS=: read -r type scheme ranks ep <<EOT
 $kind
 EOT
-    name=$type-$scheme-$ranks
+    kind=$type-$scheme-$ranks
     async=.false.
     [ "$scheme" = split ] && async=.true.
     set -- "$ranks" parallel.ep="$ep" "model.dtype='$type'" "optim.state='$scheme'" snapshot.async=$async
-    run "$name" "$@"
-    tap_ok $? "$name: undisturbed" || tap_note "$(tail -n 8 "$tap_dir/$name.out")"
-    restart "$name" "$@"
+    run "$kind" "$@"
+    tap_ok $? "$kind: undisturbed" || tap_note "$(tail -n 8 "$tap_dir/$kind.out")"
+    restart "$kind" "$@"
     [ $? -eq 0 ] && grep -q 'resume .*step-00000008' "$tap_dir/again.out" && ! grep -q 'shapes timed' "$tap_dir/again.out"
-    tap_ok $? "$name: goes on elsewhere; nothing is timed again" || tap_note "$(grep -v '^step' "$tap_dir/again.out" | head -n 20)"
-    tap_check "$name: the same losses, weights, moments, choices" same "$name" again
+    tap_ok $? "$kind: goes on elsewhere; nothing is timed again" || tap_note "$(grep -v '^step' "$tap_dir/again.out" | head -n 20)"
+    tap_check "$kind: the same losses, weights, moments, choices" same "$kind" again
 done
 grep 'of which the run stood still' "$tap_dir/bf16-split-1.out" | sed 's/.*step-/# step-/'
 
@@ -114,7 +114,7 @@ for signal in USR1 TERM KILL; do
     timeout 120 "$NEMAFIT" "$tap_dir/sig$signal.nml" $long >"$tap_dir/sig$signal.out" 2>&1 </dev/null &
     job=$!
     for _ in $(seq 300); do
-        [ "$(wc -l <"$tap_dir/sig$signal/log.csv" 2>/dev/null || echo 0)" -gt 120 ] && break
+        [ -f "$tap_dir/sig$signal/log.csv" ] && [ "$(wc -l <"$tap_dir/sig$signal/log.csv")" -gt 120 ] && break
         sleep 0.1
     done
     pid=$(sed -n 's/^rank 0 pid \([0-9]*\) .*/\1/p' "$tap_dir/sig$signal/watch-00000")

@@ -49,6 +49,11 @@ nf_status nf_device_alloc(nf_device *device, size_t bytes, const char *what, voi
 void nf_device_release(nf_device *device, void *block, size_t bytes);
 nf_status nf_device_alloc_pinned(nf_device *device, size_t bytes, const char *what, void **block);
 
+/* How much of a GPU's memory there is, and how much is free for anybody. Only for a CUDA device. Errors  local NF_EDEVICE */
+nf_status nf_device_memory(const nf_device *device, size_t *free_bytes, size_t *bytes);
+/* Of it, what nf_device_alloc() took so far, in the pages of 2 MiB that a GPU hands out. */
+size_t nf_device_taken(const nf_device *device);
+
 /* The ops of the device (a backend table of src/ops/), kept here opaquely so that an op finds them through its queue. */
 void nf_device_set_ops(nf_device *device, const void *backend);
 const void *nf_device_ops(const nf_device *device);

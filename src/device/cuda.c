@@ -32,3 +32,14 @@ nf_status nf_device_cuda(int ordinal, int threads, nf_device **device)
     *device = d;
     return NF_OK;
 }
+
+nf_status nf_device_memory(const nf_device *device, size_t *free_bytes, size_t *bytes)
+{
+    NF_CHECK(device->gpu);
+    return device->gpu->memory(device->native, free_bytes, bytes);
+}
+
+size_t nf_device_taken(const nf_device *device)
+{
+    return device->taken;
+}

@@ -101,8 +101,11 @@ nf_status nf_device_alloc(nf_device *device, size_t bytes, const char *what, voi
         *block = NULL;
         return NF_OK;
     }
-    if (device->gpu)
-        return device->gpu->alloc(device->native, bytes, what, block);
+    if (device->gpu) {
+        NF_TRY(device->gpu->alloc(device->native, bytes, what, block));
+        device->taken += (bytes + huge_page - 1) / huge_page * huge_page;
+        return NF_OK;
+    }
     size_t size = mapped(bytes);
     void *p = size ? map(size) : NULL;
     if (!p) {

@@ -46,6 +46,7 @@ struct nf_device {
     struct nf_graph graph[NF_GRAPHS];
     int graphs;
     int64_t host_waits;
+    size_t taken; /* of a GPU's memory, in its pages */
     bool polling; /* a progress is on the call stack */
     bool waiting; /* a wait is on the call stack: waits inside it are part of its time */
     double wait_seconds;

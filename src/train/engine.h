@@ -113,7 +113,9 @@ struct nf_st_write_arg nf_export_arg(const struct nf_params *p, const char *dir)
 nf_status nf_engine_export(struct engine *e, const nf_st *source, const char *dir);
 
 /* The device that backend.device asks for, with its ops; what 'auto' became, for the attention too, is written there.
- * Collective over mpi_comm, before there is a mesh. Ranks of a node take its GPUs in turn. Errors: agreed */
-nf_status nf_engine_device(struct nf_params *p, const void *mpi_comm, nf_device **device);
+ * memory: is marked with what the contexts take; NULL: nobody wants to know. Collective over mpi_comm, before there is a mesh.
+ * Ranks of a node take its GPUs in turn. Errors: agreed */
+struct gpu_memory;
+nf_status nf_engine_device(struct nf_params *p, const void *mpi_comm, nf_device **device, struct gpu_memory *memory);
 
 #endif

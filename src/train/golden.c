@@ -126,7 +126,7 @@ static nf_status open_model(nf_input *input, const char *dir, const void *mpi_co
         return nf_fail(NF_ENOMEM, "no memory for a path");
     if (ranks % p->parallel.ep)
         return nf_fail(NF_EUSAGE, "parallel.ep = %lld does not divide %d ranks", (long long)p->parallel.ep, ranks);
-    NF_TRY(nf_engine_device(p, mpi_comm, &s->device));
+    NF_TRY(nf_engine_device(p, mpi_comm, &s->device, NULL));
     NF_TRY(nf_mesh_new(mpi_comm, (int)p->parallel.ep, s->device, &s->mesh));
     NF_TRY(nf_golden_open(s->mesh, dir, g));
     set_params(input, g, p);

@@ -245,7 +245,10 @@ static nf_status steps(struct loop *l)
                 NF_TRY(tell(l, told));
         else
             NF_TRY(boundary(l, done, &told, &stop));
+        if (done == l->first + 2 && !stop)
+            NF_TRY(fatal(l, nf_gpu_memory_mark(&l->s->gpu, l->s->mesh, l->e->device, GPU_STEPS)));
     }
+    NF_TRY(fatal(l, nf_gpu_memory_end(&l->s->gpu, l->s->mesh, l->e->device)));
     return stop ? leave(l) : NF_OK;
 }
 

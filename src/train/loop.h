@@ -3,6 +3,7 @@
 #ifndef NEMAFIT_TRAIN_LOOP_H
 #define NEMAFIT_TRAIN_LOOP_H
 
+#include "gpu_memory.h"
 #include "nemafit/input.h"
 #include "nemafit/watch.h"
 #include "step.h"
@@ -23,6 +24,7 @@ struct session {
     size_t bytes[ARENA_KINDS];
     struct nf_work_count work; /* of one step's micro-batches, rehearsed */
     struct memory_table memory;
+    struct gpu_memory gpu;
 };
 /* watched: a run, whose watchdog begins here. */
 nf_status nf_session_open(nf_input *input, const void *mpi_comm, int ranks, bool watched, struct session *s);

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine.h"
+#include "gpu_memory.h"
 #include "nemafit/log.h"
 
 nf_status nf_engine_read_config(const nf_mesh *mesh, const char *dir, nf_json **config)
@@ -61,7 +61,7 @@ nf_status nf_engine_make_model(const struct nf_params *p, const nf_json *config,
 }
 
 /* The GPU for this rank of its node, with its ops. A failure of one rank is everybody's. */
-static nf_status open_gpu(const void *mpi_comm, int threads, nf_device *host, nf_device **gpu)
+static nf_status open_gpu(const void *mpi_comm, int threads, nf_device *host, nf_device **gpu, struct gpu_memory *memory)
 {
     nf_mesh *mesh;
 
@@ -70,6 +70,8 @@ static nf_status open_gpu(const void *mpi_comm, int threads, nf_device *host, nf
     if (!s)
         s = nf_ops_attach(*gpu);
     s = nf_agree(mesh, s);
+    if (!s && memory)
+        s = nf_agree(mesh, nf_gpu_memory_mark(memory, mesh, *gpu, GPU_CONTEXT));
     nf_mesh_free(mesh);
     if (s) {
         nf_device_free(*gpu);
@@ -78,7 +80,7 @@ static nf_status open_gpu(const void *mpi_comm, int threads, nf_device *host, nf
     return s;
 }
 
-nf_status nf_engine_device(struct nf_params *p, const void *mpi_comm, nf_device **device)
+nf_status nf_engine_device(struct nf_params *p, const void *mpi_comm, nf_device **device, struct gpu_memory *memory)
 {
     const bool wanted = p->backend.device == NF_DEVICE_CUDA;
     const int threads = (int)p->backend.threads;
@@ -86,7 +88,7 @@ nf_status nf_engine_device(struct nf_params *p, const void *mpi_comm, nf_device 
     nf_status s = nf_device_host(threads, &host);
 
     if (!s && p->backend.device != NF_DEVICE_CPU) {
-        s = open_gpu(mpi_comm, threads, host, &gpu);
+        s = open_gpu(mpi_comm, threads, host, &gpu, memory);
         if (s == NF_EDEVICE && !wanted) {
             const char *why = nf_diagnosis();
             nf_note("device    'auto' is the CPU here: %.*s", (int)strcspn(why, "\n"), why);

@@ -143,13 +143,15 @@ nf_status nf_session_open(nf_input *input, const void *mpi_comm, int ranks, bool
                           "ep = %" PRId64 " does not divide %d rank%s", p->parallel.ep, ranks, ranks == 1 ? "" : "s");
         NF_TRY(nf_input_verdict(input));
     }
-    NF_TRY(nf_engine_device(p, mpi_comm, &s->device));
+    NF_TRY(nf_engine_device(p, mpi_comm, &s->device, &s->gpu));
     choose_auto(input, p, nf_device_kind(s->device));
     NF_TRY(nf_input_verdict(input));
     if (mpi_comm || ranks == 1)
         NF_TRY(nf_mesh_new(mpi_comm, (int)p->parallel.ep, s->device, &s->mesh));
     else
         NF_TRY(nf_mesh_new_virtual(ranks, 0, (int)p->parallel.ep, ranks, s->device, &s->mesh));
+    if (!nf_mesh_virtual(s->mesh))
+        NF_TRY(nf_agree(s->mesh, nf_gpu_memory_mark(&s->gpu, s->mesh, s->device, GPU_RANKS)));
     if (watched)
         NF_TRY(nf_watch_start(s->mesh, p->log.dir, p->train.hang_timeout, &s->watch));
     NF_TRY(nf_engine_read_config(s->mesh, p->model.path, &s->config));
@@ -233,14 +235,17 @@ static nf_status is_finished(const struct keeper *k, const struct resume *r, boo
 
 static nf_status load(struct keeper *k, struct resume *r, struct engine *e)
 {
-    const struct session *s = k->s;
+    struct session *s = k->s;
     struct engine_arg arg = nf_session_engine(s);
 
     (void)nf_watch_section(s->mesh, NF_SECTION_LOAD, r->state.step);
     NF_TRY(nf_engine_new(&arg, s->mesh, s->device, s->bytes, e));
+    NF_TRY(nf_agree(s->mesh, nf_gpu_memory_mark(&s->gpu, s->mesh, s->device, GPU_ARENAS)));
+    NF_TRY(nf_agree(s->mesh, nf_gpu_memory_check(&s->gpu, s->mesh, s->device)));
     NF_TRY(r->reader ? nf_resume_load(r, e) : nf_engine_load(e, s->source));
     NF_TRY(nf_agree(s->mesh, nf_resume_choices(r, &k->choices)));
-    return nf_engine_tune(e, s->p->log.dir, &k->choices);
+    NF_TRY(nf_engine_tune(e, s->p->log.dir, &k->choices));
+    return nf_agree(s->mesh, nf_gpu_memory_mark(&s->gpu, s->mesh, s->device, GPU_KERNELS));
 }
 
 nf_status nf_train_run(nf_input *input, const void *mpi_comm, int ranks, int rank)

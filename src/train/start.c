@@ -70,6 +70,7 @@ void nf_tell_start(const struct session *s, const struct engine *e)
     if (nf_mesh_shares_gpu(s->mesh))
         nf_warn("some ranks share a GPU: they take turns on it, and sums go through the host; for tests, not for speed"
                 "\n  Hint: start one rank a GPU");
+    nf_gpu_memory_tell(&s->gpu);
     if (p->train.gate != NF_GATE_ROUTER)
         nf_warn("train.gate is not 'router': tokens go to made-up experts; for measurements only");
     nf_str_free(&model);

@@ -24,6 +24,6 @@ EXTRA_DIST += %D%/tuning.sh %D%/attach.pl
 %D%/tuning.log: src/nemafit$(EXEEXT)
 
 # on a GPU alone
-TESTS += %D%/gpu_fused.sh %D%/gpu_resume.sh
-EXTRA_DIST += %D%/gpu_fused.sh %D%/gpu_resume.sh
-%D%/gpu_fused.log %D%/gpu_resume.log: src/nemafit$(EXEEXT)
+TESTS += %D%/gpu_fused.sh %D%/gpu_resume.sh %D%/gpu_memory.sh
+EXTRA_DIST += %D%/gpu_fused.sh %D%/gpu_resume.sh %D%/gpu_memory.sh
+%D%/gpu_fused.log %D%/gpu_resume.log %D%/gpu_memory.log: src/nemafit$(EXEEXT)

@@ -20,3 +20,17 @@ CLEANFILES += %D%/shim.so
 nf_faults_need = src/nemafit$(EXEEXT) %D%/shim.so
 %D%/kills.log %D%/calls.log %D%/errors.log %D%/full.log: $(nf_faults_need)
 %D%/overlap.log %D%/signals.log %D%/hang.log: $(nf_faults_need)
+
+# what goes wrong on a GPU; without nvcc the test says so
+TESTS += %D%/gpu_faults.sh
+EXTRA_DIST += %D%/gpu_faults.sh
+EXTRA_PROGRAMS += %D%/gpu_shim.so
+CLEANFILES += %D%/gpu_shim.so
+%C%_gpu_shim_so_SOURCES = %D%/gpu_shim.c %D%/gpu_shim.h %D%/gpu_fault.cu
+%C%_gpu_shim_so_CFLAGS = -std=gnu11 $(NF_WARNINGS) $(WERROR_CFLAGS) -O2 -fPIC
+%C%_gpu_shim_so_LINK = $(NVCC) $(NVCC_GENCODE) -shared -cudart shared -o $@
+%C%_gpu_shim_so_LDADD = $(NVCC_LDFLAGS) -ldl
+if HAVE_CUDA
+nf_gpu_shim = %D%/gpu_shim.so
+endif
+%D%/gpu_faults.log: src/nemafit$(EXEEXT) $(nf_gpu_shim)

@@ -25,7 +25,13 @@ nf_status nf_cuda_fail(nf_status status, const char *fmt, ...)
 
 nf_status nf_cuda_failed(cudaError_t error, const char *call)
 {
-    cudaGetLastError(); /* what is not sticky ends here */
+    cudaGetLastError();                                                /* what is not sticky ends here */
+    if (error != cudaErrorMemoryAllocation && cudaFree(NULL) == error) /* work given before failed, and all that follows does */
+        return nf_cuda_fail(
+            NF_EDEVICE,
+            "the GPU failed: %s (%s), found by %s; it does nothing more for this process"
+            "\n  Hint: the system's log may say more (dmesg: Xid); the same command goes on from the last snapshot",
+            cudaGetErrorString(error), cudaGetErrorName(error), call);
     return nf_cuda_fail(error == cudaErrorMemoryAllocation ? NF_ENOMEM : NF_EDEVICE, "CUDA: %s: %s (%s)", call,
                         cudaGetErrorString(error), cudaGetErrorName(error));
 }

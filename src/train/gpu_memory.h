@@ -33,8 +33,8 @@ nf_status nf_gpu_memory_mark(struct gpu_memory *g, const nf_mesh *mesh, nf_devic
 nf_status nf_gpu_memory_check(struct gpu_memory *g, const nf_mesh *mesh, nf_device *device);
 /* A line of all phases up to GPU_KERNELS. Rank 0 */
 void nf_gpu_memory_tell(const struct gpu_memory *g);
-/* At the end, while everything is still there: is as much in use as behind GPU_STEPS? A line, or a warning. Collective over the
- * node. */
+/* At the end, while everything is still there: is no more in use than behind GPU_STEPS, but for a page? A line, or a warning.
+ * Collective over the node. */
 nf_status nf_gpu_memory_end(const struct gpu_memory *g, const nf_mesh *mesh, nf_device *device);
 
 #endif

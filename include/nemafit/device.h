@@ -44,6 +44,13 @@ bool nf_device_is_dry(const nf_device *device);
 int nf_device_threads(const nf_device *device);
 const char *nf_device_name(const nf_device *device); /* for people: processor or GPU */
 
+/*
+ * nf_device_room: the memory there is in all and what of it is free now, in bytes: of the GPU, or of this node as far as the
+ * control groups of this process let it be used. All ranks of the node (or GPU) share it. 0: not known on this system.
+ * Errors  local NF_EDEVICE
+ */
+nf_status nf_device_room(const nf_device *device, uint64_t *bytes, uint64_t *free_bytes);
+
 /* Device memory for arenas; pinned host memory for staging. Zeroed. A dry device hands out NULL. */
 nf_status nf_device_alloc(nf_device *device, size_t bytes, const char *what, void **block);
 void nf_device_release(nf_device *device, void *block, size_t bytes);

@@ -8,7 +8,7 @@ libnf_a_SOURCES += \
 	%D%/host.c \
 	%D%/plugin.c \
 	%D%/private.h \
-	%D%/queue.c \
+	%D%/queue.c %D%/room.c \
 	%D%/stopwatch.c
 %D%/plugin.$(OBJEXT): AM_CPPFLAGS += -DNF_PLUGIN_DIR='"$(pkglibexecdir)"'
 

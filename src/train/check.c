@@ -15,15 +15,12 @@ nf_status nf_train_check(nf_input *input, const void *mpi_comm, int ranks, int r
     if (!status) {
         nf_str model = {0}, memory = {0};
         char text[32];
-        double sum = 0;
         nf_model_describe(s.model, &model);
         nf_note("model     %s", model.text ? model.text : "");
         nf_note("step      %" PRId64 " rows, %d micro-batches a rank, %" PRId64 " steps", s.global_batch, s.micro_batches,
                 s.steps);
-        for (int i = 0; i < ARENA_KINDS; i++)
-            sum += (double)s.bytes[i];
         nf_memory_lines(&s.memory, 1 << 10, &memory);
-        nf_note("memory    %s a rank\n%s", nf_str_bytes(text, sum), memory.text ? memory.text : "");
+        nf_note("memory    %s a rank\n%s", nf_str_bytes(text, nf_session_bytes(&s)), memory.text ? memory.text : "");
         nf_note("check: the input is valid");
         nf_str_free(&memory);
         nf_str_free(&model);

@@ -28,6 +28,10 @@ struct session {
 };
 /* watched: a run, whose watchdog begins here. */
 nf_status nf_session_open(nf_input *input, const void *mpi_comm, int ranks, bool watched, struct session *s);
+/* nf_session_bytes: what a rank takes. nf_session_fits: is there as much? Collective world. Errors  agreed NF_EMODEL,
+ * NF_EDEVICE */
+double nf_session_bytes(const struct session *s);
+nf_status nf_session_fits(const struct session *s);
 struct engine_arg nf_session_engine(const struct session *s);
 void nf_session_close(struct session *s);
 

@@ -169,7 +169,8 @@ nf_status nf_session_open(nf_input *input, const void *mpi_comm, int ranks, bool
         nf_warn("rows of %" PRId64 " tokens are longer than the model's max_position_embeddings = %" PRId64,
                 nf_dataset_seq_len(s->train), s->model->context);
     arg = nf_session_engine(s);
-    return nf_agree(s->mesh, nf_engine_measure(&arg, s->mesh, nf_device_kind(s->device), s->bytes, &s->work, &s->memory));
+    NF_TRY(nf_agree(s->mesh, nf_engine_measure(&arg, s->mesh, nf_device_kind(s->device), s->bytes, &s->work, &s->memory)));
+    return nf_session_fits(s);
 }
 
 void nf_session_close(struct session *s)

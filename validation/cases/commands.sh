@@ -37,6 +37,12 @@ says 64 'belongs to --check' "$NEMAFIT" "$tap_dir/run.nml" --ranks 4
 says 64 'under a launcher of 2' "$MPIRUN_NP" 2 "$NEMAFIT" --check "$tap_dir/run.nml" --ranks 4
 says 64 'ep' "$MPIRUN_NP" 4 "$NEMAFIT" --check "$tap_dir/run.nml" parallel.ep=3
 says 64 'global_batch = 4294967296 is more than 2147483647 micro-batches' "$NEMAFIT" --check "$tap_dir/run.nml" train.global_batch=4294967296
+says 78 'takes at least .* of memory on a node, but it has .* in all' "$NEMAFIT" "$tap_dir/run.nml" train.local_batch=1048576 data.seq_len=512
+says 78 'of memory on a node by 2 ranks' "$MPIRUN_NP" 2 "$NEMAFIT" "$tap_dir/run.nml" train.local_batch=1048576 data.seq_len=512
+[ ! -e "$tap_dir/run/input.used.nml" ]
+tap_ok $? "what cannot fit leaves nothing"
+rm -rf "$tap_dir/run"
+says 0 'warning: a rank would take .* has .* in all' "$NEMAFIT" --check "$tap_dir/run.nml" --ranks 2 train.local_batch=1048576 data.seq_len=512
 "$MPIRUN_NP" 2 "$NEMAFIT" "$tap_dir/run.nml" log.progress=.true. >"$tap_dir/out" 2>&1 </dev/null
 [ $? -eq 0 ] && grep -q 'step 3/3' "$tap_dir/out" && ! grep -q ' left ' "$tap_dir/out"
 tap_ok $? "no progress bar in a file, though Open MPI gives the ranks a terminal" || tap_note "$(tail -n 5 "$tap_dir/out")"

@@ -27,7 +27,7 @@ C23 void of families that are not in this version
 C25 void of families that are not in this version
 C26 void of families that are not in this version
 C34 cases/badfiles.sh max_position_embeddings
-C35 void the plan of a run tells its bytes, what is free is not asked
+C35 cases/commands.sh memory on a node
 C37 cases/paths.sh config.json: is a link that leads out of the checkpoint
 N01 input/bad/001-empty.nml
 N02 input/bad/002-other-group-only.nml

@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Over after `polls` tests, with `status`. wrong: tests after the end, or within a test of the same. */
 struct op {
@@ -337,6 +338,16 @@ static void times(nf_device *d)
     nf_queue_free(q);
 }
 
+/* Linux says how much there is; what this process holds is not free. */
+static void room(const nf_device *d)
+{
+    uint64_t all = 0, left = 0;
+    const long page = sysconf(_SC_PAGESIZE), pages = sysconf(_SC_PHYS_PAGES);
+
+    tap_ok(nf_device_room(d, &all, &left) == NF_OK && left > 0 && left < all && all <= (uint64_t)page * (uint64_t)pages,
+           "memory: %llu MiB, %llu free", (unsigned long long)(all >> 20), (unsigned long long)(left >> 20));
+}
+
 int main(void)
 {
     nf_device *d = NULL;
@@ -350,6 +361,7 @@ int main(void)
     nf_device_set_ops(d, &table);
     tap_ok(nf_device_ops(d) == &table, "keeps its ops");
     memory(d);
+    room(d);
     copies(d);
     events(d);
     nesting(d);

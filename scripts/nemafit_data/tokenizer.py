@@ -45,13 +45,18 @@ def _has(part, kind):
     return isinstance(part, list) and any(_has(value, kind) for value in part)
 
 
+def file_of(directory):
+    """The tokenizer.json of a checkpoint directory, or the file itself."""
+    return directory if os.path.isfile(directory) else os.path.join(directory, "tokenizer.json")
+
+
 class HuggingFace:
     """tokenizer.json of a checkpoint directory, with tokenizer_config.json beside it if there is one."""
 
     def __init__(self, directory, end=None):
         import tokenizers
 
-        path = directory if os.path.isfile(directory) else os.path.join(directory, "tokenizer.json")
+        path = file_of(directory)
         with open(path, "rb") as file:
             raw = file.read()
         self.sha256 = hashlib.sha256(raw).hexdigest()

@@ -112,4 +112,7 @@ tap_ok $? "bad lines: each is told by its number, nothing is written" || tap_not
 [ $? -eq 64 ] && "$tokenize" --tokenizer bytes --seq-len 8 --output "$tap_dir/bad.h5" "$tap_dir/none.jsonl" >>"$tap_dir/out" 2>&1
 [ $? -eq 66 ] && grep -q -e '--seq-len 1: expected 2' "$tap_dir/out" && grep -q 'none.jsonl: No such file' "$tap_dir/out"
 tap_ok $? "a bad argument ends with status 64, a missing file with 66" || tap_note "$(cat "$tap_dir/out")"
+"$tokenize" --tokenizer "$srcdir/inputs/byte-hybrid" --seq-len 16 --output "$tap_dir/bad.h5" "$text" >"$tap_dir/out" 2>&1
+[ $? -eq 66 ] && grep -q 'byte-hybrid/tokenizer.json: No such file' "$tap_dir/out" && grep -q -e '--tokenizer bytes' "$tap_dir/out"
+tap_ok $? "a model without a tokenizer.json is told, also where no package is installed" || tap_note "$(cat "$tap_dir/out")"
 tap_done

@@ -28,6 +28,9 @@ says 66 'nothere.nml' "$NEMAFIT" "$tap_dir/nothere.nml"
 says 0 'the input is valid' "$NEMAFIT" --check "$tap_dir/run.nml"
 [ ! -e "$tap_dir/run" ]
 tap_ok $? "--check writes nothing"
+says 66 'run.nml/x: cannot be made: Not a directory' "$NEMAFIT" --check "$tap_dir/run.nml" "log.dir='$tap_dir/run.nml/x'"
+says 66 'run.nml: cannot be written to: Not a directory' "$MPIRUN_NP" 2 "$NEMAFIT" --check "$tap_dir/run.nml" "snapshot.dir='$tap_dir/run.nml'"
+says 0 'the input is valid' "$NEMAFIT" --check "$tap_dir/run.nml" "log.dir='$tap_dir/a/b/c'"
 says 0 'the input is valid' "$MPIRUN_NP" 4 "$NEMAFIT" --check "$tap_dir/run.nml" parallel.ep=4
 says 0 'the input is valid' "$NEMAFIT" --check "$tap_dir/run.nml" --ranks 8 parallel.ep=4
 says 64 'does not divide 6 ranks' "$NEMAFIT" --ranks 6 --check "$tap_dir/run.nml" parallel.ep=4

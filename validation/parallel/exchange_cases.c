@@ -191,7 +191,7 @@ static bool one(struct world *w, const nf_mesh *mesh, int64_t waits, enum routin
 /* Kernels of many ranks that share a GPU and wait for each other run when their processes' turns come: milliseconds each. */
 static bool is_slow(const nf_mesh *mesh, enum nf_dispatch dispatch)
 {
-    const int many = 4;
+    const int many = 2;
     return dispatch == NF_FUSED && nf_mesh_ranks(mesh) > many;
 }
 

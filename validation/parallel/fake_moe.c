@@ -350,8 +350,9 @@ void fake_walk(struct world *w, const nf_mesh *mesh, const struct fake_case *c, 
     r->plan_bytes = nf_arena_used(w->step) - used;
     r->windows = strcmp(nf_exchange_transport(x), "peer windows") == 0;
     forward(&k);
-    struct nf_traffic after = nf_mesh_traffic(mesh);
     r->host_waits = nf_device_host_waits(w->device) - w->waits - waits;
+    need(nf_queue_drain(w->queue)); /* what kernels have sent is known when they are over */
+    struct nf_traffic after = nf_mesh_traffic(mesh);
     r->dispatch = after.dispatch - before.dispatch;
     r->combine = after.combine - before.combine;
     repeat_overflowed(&k, x, step);

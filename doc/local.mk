@@ -11,4 +11,4 @@ CLEANFILES += %D%/nemafit.5
 	ASAN_OPTIONS=detect_leaks=0 src/nemafit$(EXEEXT) --manual-body >$@.body && \
 	cat $(srcdir)/%D%/nemafit.5.head $@.body $(srcdir)/%D%/nemafit.5.foot >$@.tmp && \
 	rm -f $@.body && mv $@.tmp $@
-nobase_dist_doc_DATA += %D%/reliability.md
+nobase_dist_doc_DATA += %D%/reliability.md %D%/gpu-check.txt %D%/curves.svg

@@ -69,7 +69,7 @@ static const struct config_case cases[] = {
     {"C15 a number for a flag", PLUS("\"use_bias\": 1"), "config.json:2:2: 'use_bias': true or false is needed", NULL},
     {"C16 a whole number with a point", PLUS("\"chunk_size\": 64.0"), NULL, NULL},
     {"C16 a broken number", PLUS("\"chunk_size\": 64.5"), "config.json:2:2: 'chunk_size': an integer is needed", NULL},
-    {"C17 negative", PLUS("\"conv_kernel\": -4"), "config.json:2:2: 'conv_kernel': -4 is outside 1 .. 64", NULL},
+    {"C17 negative", PLUS("\"conv_kernel\": -4"), "config.json:2:2: 'conv_kernel': -4 is outside 1 .. 16", NULL},
     {"C17 zero", PLUS("\"chunk_size\": 0"), "config.json:2:2: 'chunk_size': 0 is outside 1 .. 1048576", NULL},
     {"C18 2^31", PLUS("\"chunk_size\": 2147483648"), "config.json:2:2: 'chunk_size': 2147483648 is outside", NULL},
     {"C18 2^63", PLUS("\"chunk_size\": 9223372036854775808"), "config.json:2:2: 'chunk_size': an integer is needed", NULL},

@@ -29,9 +29,8 @@ struct nf_stopwatch {
 
 nf_status nf_stopwatch_new(nf_queue *queue, bool parts, bool still, nf_stopwatch **stopwatch)
 {
-    nf_stopwatch *w = calloc(1, sizeof *w);
-
     NF_CHECK(!queue->device->stopwatch);
+    nf_stopwatch *w = calloc(1, sizeof *w);
     if (!w)
         return nf_fail(NF_ENOMEM, "no memory for a stopwatch");
     *w = (nf_stopwatch){.queue = queue, .parts = parts, .still = still};

@@ -105,9 +105,10 @@ const struct nf_row nf_table[] = {
     {ROW(parallel, shard), .standard = "'none'", .flags = NF_ROW_FREE, .choice = shards, .also = "zero fsdp zero_stage",
      .help = "What else is split over ranks: nothing, optimizer state ('state'), or parameters and gradients too ('full')."},
     {ROW(parallel, dispatch), .standard = "'alltoall'", .flags = NF_ROW_FREE, .choice = dispatches,
-     .help = "How tokens reach their experts. 'allgather': every token to every rank, the definition. 'alltoall': each token "
-             "once to each rank that needs it. 'fused': the same rows, counted, packed and sent by one kernel that writes into the "
-             "memory of the other GPUs of the node; where these cannot be reached, as 'alltoall'."},
+     .help =
+         "How tokens reach their experts. 'allgather': every token to every rank, the definition. 'alltoall': each token "
+         "once to each rank that needs it. 'fused': the same rows, counted, packed and sent by one kernel that writes into the "
+         "memory of the other GPUs of the node; where these cannot be reached, as 'alltoall'."},
     {ROW(parallel, chunks), .standard = "1", .flags = NF_ROW_FREE, .low = 1, .high = 1024,
      .help = "Parts of a micro-batch that travel one after the other, so that experts compute while tokens travel."},
     {ROW(parallel, recv_factor), .standard = "2.0", .low = 0, .high = 1048576, .flags = NF_ROW_ABOVE | NF_ROW_FREE,

@@ -51,6 +51,16 @@ void *nf_x_take(struct nf_taker *from, size_t bytes)
     return p;
 }
 
+void nf_x_take_packed(nf_exchange *x, struct nf_taker *from)
+{
+    for (int i = 0; i < 2; i++) {
+        struct nf_rows *packed = &x->at.packed[i];
+        packed->rows = nf_x_take(from, x->most.packed);
+        packed->side = nf_x_take(from, x->most.packed_side);
+        packed->ids = nf_x_take(from, x->most.packed_side);
+    }
+}
+
 static void enlarge(size_t *most, size_t bytes)
 {
     *most = bytes > *most ? bytes : *most;

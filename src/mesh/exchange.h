@@ -184,6 +184,7 @@ struct nf_taker {
     nf_status status;
 };
 void *nf_x_take(struct nf_taker *from, size_t bytes);
+void nf_x_take_packed(nf_exchange *x, struct nf_taker *from); /* what senders pack, twice: x->at.packed */
 
 /* On a device (xdevice.c): ids as the host's copy, for which it waits; `where` and the list as the device's. */
 nf_status nf_xdevice_ids(nf_queue *queue, nf_xplan *plan);

@@ -166,7 +166,7 @@ static void look(struct nf_watch *w, int64_t now)
     w->seen_moves = moves;
     pthread_mutex_lock(&w->files); /* files and mesh are there as long as they are not gone */
     if (!atomic_load(&w->gone)) {
-        const struct nf_window_told *told = w->mesh->told;
+        const struct nf_window_told *told = __atomic_load_n(&w->mesh->told, __ATOMIC_ACQUIRE); /* another thread takes it */
         atomic_store(&w->mine->waiting, told ? __atomic_load_n(&told->waiting, __ATOMIC_RELAXED) : 0);
         if (w->node_rank == 0 && now >= w->next_file)
             nf_watch_exchange(w);

@@ -6,12 +6,7 @@ static nf_status commit(nf_exchange *x, nf_arena *run)
 {
     struct nf_taker from = {run, NF_LOW, "exchange staging", NF_OK};
 
-    for (int i = 0; i < 2; i++) {
-        struct nf_rows *packed = &x->at.packed[i];
-        packed->rows = nf_x_take(&from, x->most.packed);
-        packed->side = nf_x_take(&from, x->most.packed_side);
-        packed->ids = nf_x_take(&from, x->most.packed_side);
-    }
+    nf_x_take_packed(x, &from);
     x->counts = nf_x_take(&from, x->most.counts);
     return from.status;
 }

@@ -170,8 +170,11 @@ static nf_status commit(nf_exchange *x, nf_arena *run)
     (void)run; /* lay() has said what is needed */
     if (x->nowhere)
         return NF_OK;
-    if (!m->told)
-        s = nf_device_alloc_pinned(m->device, sizeof *m->told, "what kernels tell of their waiting", (void **)&m->told);
+    if (!m->told) {
+        void *told = NULL;
+        s = nf_device_alloc_pinned(m->device, sizeof *m->told, "what kernels tell of their waiting", &told);
+        __atomic_store_n(&m->told, told, __ATOMIC_RELEASE); /* the watchdog's thread may look */
+    }
     if (s == NF_OK)
         s = nf_device_alloc_pinned(m->device, sizeof(int32_t), "overflow of the token exchange",
                                    (void **)&x->peer.overflow_host);
